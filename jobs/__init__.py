@@ -1,0 +1,1 @@
+"""Flink jobs and how a Flink environment is made."""

@@ -1,0 +1,1 @@
+"""The business, pure: no engine, no I/O, no clock."""

@@ -1,0 +1,69 @@
+"""Settings: where the stores are and what the limits are. Read once, from ``KOBAN_*`` variables, and passed along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_type_hints
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Endpoints and limits. The variable of a field is its name in capitals behind ``KOBAN_``."""
+
+    data_dir: Path
+    """Where a platform keeps its engines' data, logs and sockets."""
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    """Kafka bootstrap servers."""
+    opensearch_url: str = "http://127.0.0.1:9200"
+    mysql_url: str = "mysql://root@127.0.0.1:3306/koban"
+    flink_url: str = "http://127.0.0.1:8081"
+    """Flink's REST endpoint."""
+    console_url: str = "http://127.0.0.1:8080"
+    lake_dir: Path
+    """The folder of the Parquet lake."""
+    metrics_port: int = 0
+    """Loopback port of a worker's health and metrics pages; 0 takes a free one."""
+    payment_partitions: int = 4
+    """Partitions of every topic that is keyed by an account owner. Fixed for the life of a cluster."""
+    event_bytes_max: int = 65_536
+    """A larger event is dead-lettered."""
+    event_depth_max: int = 16
+    """A more deeply nested event is dead-lettered."""
+    duplicate_window_events: int = 2_000_000
+    """How many of a partition's latest events the gate remembers to recognise duplicates."""
+    batch_records_max: int = 5_000
+    """A micro-batch holds at most this many records of one partition."""
+    watermark_delay_s: int = 5
+    """Event time waits this long for late events."""
+    checkpoint_interval_s: int = 1
+    """Flink jobs take a checkpoint this often; exactly-once output becomes visible with it."""
+    lake_checkpoint_interval_s: int = 10
+    """The lake's checkpoints: one Parquet file a checkpoint, so less often."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Settings of an environment. Raises ValueError naming the variable that does not fit."""
+        values: dict[str, object] = {}
+        for name, kind in get_type_hints(cls).items():
+            text = environ.get(f"KOBAN_{name.upper()}")
+            if text is None:
+                continue
+            try:
+                values[name] = kind(text)
+            except ValueError as error:
+                raise ValueError(f"KOBAN_{name.upper()}={text!r}: expected {kind.__name__}") from error
+        data_dir = values.setdefault("data_dir", _default_data_dir(environ))
+        assert isinstance(data_dir, Path)
+        values.setdefault("lake_dir", data_dir / "lake")
+        return cls(**values)  # type: ignore[arg-type]  # each value was made by its field's own type
+
+    def environ(self) -> dict[str, str]:
+        """The variables that give these settings again; what a child process is started with."""
+        return {f"KOBAN_{name.upper()}": str(getattr(self, name)) for name in self.__struct_fields__}
+
+
+def _default_data_dir(environ: Mapping[str, str]) -> Path:
+    base = environ.get("XDG_DATA_HOME") or f"{environ.get('HOME', '.')}/.local/share"
+    return Path(base) / "koban" / "default"

@@ -1,0 +1,1 @@
+"""The `koban` command: engines, demo, verify, bench, drill."""

@@ -1,0 +1,1 @@
+"""Engines: locked, fetched, supervised."""

@@ -1,0 +1,1 @@
+"""Contracts: topics, schemas, examples, and the codec of the typed events."""

@@ -1,0 +1,1 @@
+"""The outside world behind one contract: stores and receivers."""

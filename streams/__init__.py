@@ -1,0 +1,1 @@
+"""Faust apps and the batched transport that they share."""
