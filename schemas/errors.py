@@ -1,0 +1,81 @@
+"""What went wrong, typed by what the caller must do: dead-letter, slow down, or try again."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ReasonCode(StrEnum):
+    """Why a record is dead-lettered, in order of precedence: the first that applies is the one given."""
+
+    TOO_LARGE = "too_large"
+    """More bytes than `event_bytes_max`."""
+    EMPTY = "empty"
+    """No value at all."""
+    NOT_UTF8 = "not_utf8"
+    """The bytes are no UTF-8 text."""
+    TOO_DEEP = "too_deep"
+    """Nested more deeply than `event_depth_max`."""
+    NOT_JSON = "not_json"
+    """The text is no JSON."""
+    UNKNOWN_TYPE = "unknown_type"
+    """`event_type` is missing or names no event of the contracts."""
+    CARD_NUMBER = "card_number"
+    """A field holds what looks like a card number."""
+    MISSING_FIELD = "missing_field"
+    """A required field is missing."""
+    WRONG_TYPE = "wrong_type"
+    """A field holds another type of value than the contract says."""
+    OUT_OF_BOUNDS = "out_of_bounds"
+    """A field's value is outside the contract's limits, pattern or list."""
+    UNKNOWN_FIELD = "unknown_field"
+    """A closed object (a tender, a line) holds a field that the contract does not know."""
+    INCONSISTENT = "inconsistent"
+    """Each field is fine, together they contradict each other (tenders that don't sum to the amount)."""
+    CONFLICT = "conflict"
+    """The event id was used before with another body."""
+    REFUSED = "refused"
+    """A stage behind the gate refused the event: the reason names the rule."""
+
+
+class StageError(Exception):
+    """What every such error carries: where the record lies, if it is known by then, and the reason."""
+
+    def __init__(
+        self, reason: str, *, topic: str | None = None, partition: int | None = None, offset: int | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+    def __str__(self) -> str:
+        where = "" if self.topic is None else f" (at {self.topic}/{self.partition}@{self.offset})"
+        return f"{self.reason}{where}"
+
+
+class InvalidEvent(StageError):  # noqa: N818  # the house rules name it by what the caller must do
+    """Dead-letter the record; trying again can't help. `path` is the offending field, like `body.amount_minor`."""
+
+    def __init__(
+        self,
+        code: ReasonCode,
+        reason: str,
+        path: str | None = None,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(reason, topic=topic, partition=partition, offset=offset)
+        self.code = code
+        self.path = path
+
+
+class Backpressure(StageError):  # noqa: N818  # the house rules name it by what the caller must do
+    """Stop reading until the one behind has caught up, then go on with the same record."""
+
+
+class Transient(StageError):  # noqa: N818  # the house rules name it by what the caller must do
+    """Try the same record again after a pause; nothing of it has taken effect."""
