@@ -1,0 +1,1 @@
+"""The demo: everything started, money moving, and at the end the proof."""

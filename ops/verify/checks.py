@@ -1,0 +1,323 @@
+"""The checks: what is in each store, beside what the oracle says should be there."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import httpx
+import pyarrow.dataset as parquet
+
+from koban.settings import Settings
+from ops.kafka_log import LogRecord, read_topics, topic_names
+from ops.verify import books
+from ops.verify.judge import Judgement, fault, judge
+
+DIFFERENCES_SHOWN = 10
+SEARCH_PAGE = 5_000
+CREDIT_NORMAL = ("U.", "M.", "L.", "R.", "C.")
+DEBIT_NORMAL_OF_USERS = ".clawback_due"
+
+
+@dataclass
+class Check:
+    """One comparison. ``differences`` names the first records that differ."""
+
+    name: str
+    expected: object
+    actual: object
+    ok: bool
+    differences: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Evidence:
+    """What the stores hold, each read once when first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def _topic(self, name: str) -> list[LogRecord]:
+        return list(read_topics(self.settings.kafka_bootstrap, [name]))
+
+    def _values(self, name: str) -> Iterator[dict[str, Any]]:
+        return (json.loads(r.value) for r in read_topics(self.settings.kafka_bootstrap, [name]) if r.value)
+
+    @cached_property
+    def raw(self) -> list[LogRecord]:
+        return self._topic("payments")
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        return judge(record.value for record in self.raw)
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """The valid events as the oracle sees them, from the raw topic."""
+        return list(self.judgement.valid.values())
+
+    @cached_property
+    def valid(self) -> list[dict[str, Any]]:
+        """What the gate let through."""
+        return list(self._values("payments-valid"))
+
+    @cached_property
+    def dead_letters(self) -> list[LogRecord]:
+        return self._topic("payments-dlq")
+
+    @cached_property
+    def journal(self) -> list[dict[str, Any]]:
+        return list(self._values("journal"))
+
+    @cached_property
+    def balances(self) -> dict[str, dict[str, Any]]:
+        return {balance["account"]: balance for balance in self._values("balances")}
+
+    @cached_property
+    def volumes(self) -> dict[tuple[str, int], tuple[int, int, int, int]]:
+        latest: dict[tuple[str, int], tuple[int, int, int, int]] = {}
+        for row in self._values("volumes"):
+            cell = (row["merchant_id"], row["minute_us"])
+            latest[cell] = (row["payments"], row["amount_minor"], row["refunds"], row["refunded_minor"])
+        return latest
+
+    @cached_property
+    def campaigns(self) -> dict[str, dict[str, Any]]:
+        return {campaign["id"]: campaign for campaign in self._values("campaigns")}
+
+    @cached_property
+    def cashback(self) -> list[dict[str, Any]]:
+        return list(self._values("cashback"))
+
+    @cached_property
+    def alerts(self) -> dict[str, dict[str, Any]]:
+        return {alert["alert_id"]: alert for alert in self._values("alerts")}
+
+    @cached_property
+    def documents(self) -> dict[str, tuple[int, int, int]]:
+        """Payment id → (version, amount, refunded) of every indexed document."""
+        found: dict[str, tuple[int, int, int]] = {}
+        for hit in _all_hits(self.settings, "payments"):
+            source = hit["_source"]
+            found[hit["_id"]] = (hit["_version"], source["amount_minor"], source.get("refunded_minor", 0))
+        return found
+
+    @cached_property
+    def lake_event_ids(self) -> Counter[str]:
+        lake = self.settings.lake_dir / "payments"
+        if not lake.is_dir():
+            return Counter()
+        files = [str(p) for p in lake.rglob("part-*") if not any(q.name[0] in "._" for q in (p, *p.parents))]
+        if not files:
+            return Counter()
+        column = parquet.dataset(files, format="parquet").to_table(columns=["event_id"]).column(0)
+        return Counter(column.to_pylist())
+
+
+def _all_hits(settings: Settings, index: str) -> Iterator[dict[str, Any]]:
+    """Every document of an index, page by page in the order of its id, after a refresh."""
+    with httpx.Client(base_url=settings.opensearch_url, timeout=30) as client:
+        client.post(f"/{index}/_refresh")
+        after: list[Any] | None = None
+        while True:
+            query: dict[str, Any] = {"size": SEARCH_PAGE, "sort": [{"payment_id": "asc"}], "version": True}
+            query["_source"] = ["amount_minor", "refunded_minor"]
+            if after:
+                query["search_after"] = after
+            answer = client.post(f"/{index}/_search", json=query)
+            answer.raise_for_status()
+            hits = answer.json()["hits"]["hits"]
+            if not hits:
+                return
+            yield from hits
+            after = hits[-1]["sort"]
+
+
+def _compare(name: str, expected: dict[Any, Any], actual: dict[Any, Any]) -> Check:
+    keys = [key for key in expected.keys() | actual.keys() if expected.get(key) != actual.get(key)]
+    shown = [f"{k}: expected {expected.get(k)}, found {actual.get(k)}" for k in sorted(keys, key=str)]
+    return Check(name, len(expected), len(actual), not keys, shown[:DIFFERENCES_SHOWN])
+
+
+def check_gate(evidence: Evidence) -> Check:
+    """Every raw event was let through, dead-lettered or dropped as a duplicate; nothing is missing or twice."""
+    judgement = evidence.judgement
+    expected = Counter(judgement.valid.keys())
+    actual = Counter(event["event_id"] for event in evidence.valid)
+    check = _compare("valid events, each once", expected, actual)
+    check.expected, check.actual = expected.total(), actual.total()
+    return check
+
+
+def check_sum(evidence: Evidence) -> Check:
+    """In = valid + dead-lettered + duplicates, with the dead letters counted where they lie."""
+    judgement = evidence.judgement
+    actual = len(evidence.valid) + _dead_at_gate(evidence) + judgement.duplicates
+    return Check("in = valid + dead-lettered + duplicates", judgement.produced, actual, judgement.produced == actual)
+
+
+def _dead_at_gate(evidence: Evidence) -> int:
+    return sum(1 for letter in evidence.dead_letters if letter.header("koban_stage") == "gate")
+
+
+def check_dead_letters(evidence: Evidence) -> Check:
+    """Every dead letter has a reason and its original bytes, and each event that deserved one has one."""
+    raw = {(r.partition, r.offset): r.value for r in evidence.raw}
+    faults: list[str] = []
+    for letter in evidence.dead_letters:
+        place = f"{letter.partition}/{letter.offset}"
+        origin = (int(letter.header("koban_origin_partition") or -1), int(letter.header("koban_origin_offset") or -1))
+        if not letter.header("koban_reason_code"):
+            faults.append(f"{place} has no reason")
+            continue
+        kept_whole = letter.header("koban_origin_topic") == "payments" and not letter.header("koban_masked")
+        if kept_whole and raw.get(origin) != letter.value:
+            faults.append(f"{place} does not hold the bytes of payments {origin[0]}/{origin[1]}")
+    expected, actual = evidence.judgement.dead_lettered, _dead_at_gate(evidence)
+    if expected != actual:
+        faults.extend(_unexplained(evidence))
+    return Check("dead letters", expected, actual, expected == actual and not faults, faults[:DIFFERENCES_SHOWN])
+
+
+def _unexplained(evidence: Evidence) -> Iterator[str]:
+    """Dead letters that the oracle finds no fault in, and events it finds faulty that are no dead letters."""
+    dead = {
+        (letter.header("koban_origin_partition"), letter.header("koban_origin_offset"))
+        for letter in evidence.dead_letters
+    }
+    for record in evidence.raw:
+        why, is_dead = fault(record.value), (str(record.partition), str(record.offset)) in dead
+        if why and not is_dead:
+            yield f"payments {record.partition}/{record.offset} is faulty ({why}), but no dead letter"
+
+
+def check_entries(evidence: Evidence) -> Check:
+    """One balanced entry an event that moves money, for the right amount; none for others."""
+    expected: dict[str, int | None] = {}
+    for event in (*evidence.events, *evidence.cashback):
+        amount = books.moved_minor(event)
+        if amount != 0:
+            expected[event["event_id"]] = amount
+    seen = Counter(entry["event_id"] for entry in evidence.journal)
+    faults = [f"event {e} has {seen[e]} entries" for e in expected.keys() | seen.keys() if seen[e] != (e in expected)]
+    for entry in evidence.journal:
+        debits = sum(line["debit_minor"] for line in entry["lines"] if line["debit_minor"] > 0)
+        if sum(line["debit_minor"] for line in entry["lines"]) != 0:
+            faults.append(f"entry {entry['entry_id']} does not sum to 0")
+        if expected.get(entry["event_id"]) not in (None, debits):
+            faults.append(f"entry {entry['entry_id']}: {debits}, expected {expected[entry['event_id']]}")
+    return Check("journal entries", len(expected), len(evidence.journal), not faults, faults[:DIFFERENCES_SHOWN])
+
+
+def check_balances(evidence: Evidence) -> Check:
+    """Each balance is the fold of the journal, its version the number of lines on the account: no gap, no repeat."""
+    debit, lines = books.fold(evidence.journal)
+    expected = {account: (_normal(account, debit[account]), lines[account]) for account in debit}
+    actual = {a: (balance["posted_minor"], balance["version"]) for a, balance in evidence.balances.items()}
+    return _compare("balances = journal, versions gap-free", expected, actual)
+
+
+def _normal(account: str, debit_minor: int) -> int:
+    credit_normal = account.startswith(CREDIT_NORMAL) and not account.endswith(DEBIT_NORMAL_OF_USERS)
+    return -debit_minor if credit_normal else debit_minor
+
+
+def check_trial_balance(evidence: Evidence) -> Check:
+    """The sum of all accounts, debits positive, is zero."""
+    total = sum(b["posted_minor"] * (1 if _normal(a, 1) > 0 else -1) for a, b in evidence.balances.items())
+    return Check("trial balance, yen", 0, total, total == 0)
+
+
+def check_volumes(evidence: Evidence) -> Check:
+    """Payments, refunds and their yen by merchant and minute."""
+    expected = {cell: row for cell, row in books.volumes(evidence.events).items() if any(row)}
+    return _compare("volumes by merchant and minute", expected, evidence.volumes)
+
+
+def check_cashback(evidence: Evidence) -> Check:
+    """No yen over the budget, none left that a payment could have had, and refunds unwound."""
+    granted: dict[str, dict[str, int]] = defaultdict(dict)
+    taken: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    faults: list[str] = []
+    for event in evidence.cashback:
+        body = event["body"]
+        if event["event_type"] == "CashbackClawedBack":
+            taken[body["campaign_id"]][body["payment_id"]] += body["amount_minor"]
+        elif body["payment_id"] in granted[body["campaign_id"]]:
+            faults.append(f"{body['payment_id']} was granted twice by {body['campaign_id']}")
+        else:
+            granted[body["campaign_id"]][body["payment_id"]] = body["amount_minor"]
+    for name, campaign in evidence.campaigns.items():
+        faults += [f"{name}: {f}" for f in books.cashback(evidence.events, campaign, granted[name], taken[name])]
+    total = sum(sum(payments.values()) for payments in granted.values())
+    budget = sum(int(campaign["budget_minor"]) for campaign in evidence.campaigns.values())
+    return Check("cashback, yen of budget", f"≤ {budget}", total, not faults, faults[:DIFFERENCES_SHOWN])
+
+
+def check_alerts(evidence: Evidence) -> Check:
+    """Each wallet with a T01 burst has an alert, and no other wallet has.
+
+    Events of the last seconds wait for event time to pass them, so a burst that only they complete may be open.
+    """
+    alerted = {alert["wallet_id"] for alert in evidence.alerts.values()}
+    upper = books.bursts(evidence.events)
+    newest = max((int(event["occurred_at_us"]) for event in evidence.events), default=0)
+    settled_us = newest - 2 * evidence.settings.watermark_delay_s * 1_000_000
+    lower = books.bursts(event for event in evidence.events if int(event["occurred_at_us"]) <= settled_us)
+    missing, extra = sorted(lower - alerted), sorted(alerted - upper)
+    faults = [f"{wallet} has a burst but no alert" for wallet in missing]
+    faults += [f"{wallet} has an alert but no burst" for wallet in extra]
+    return Check("wallets with an alert", len(lower), len(alerted), not faults, faults[:DIFFERENCES_SHOWN])
+
+
+def check_index(evidence: Evidence) -> Check:
+    """One document a payment, with its last event's number, its amount and what was refunded."""
+    return _compare("documents", books.documents(evidence.events), evidence.documents)
+
+
+def check_lake(evidence: Evidence) -> Check:
+    """Every valid event once in the committed Parquet files."""
+    expected, actual = Counter(event["event_id"] for event in evidence.events), evidence.lake_event_ids
+    check = _compare("events in the lake", expected, actual)
+    check.expected, check.actual = expected.total(), actual.total()
+    return check
+
+
+CHECKS: tuple[Callable[[Evidence], Check], ...] = (
+    check_gate,
+    check_sum,
+    check_dead_letters,
+    check_entries,
+    check_balances,
+    check_trial_balance,
+    check_volumes,
+    check_cashback,
+    check_alerts,
+    check_index,
+    check_lake,
+)
+
+
+def run(settings: Settings, checks: Iterable[Callable[[Evidence], Check]] = CHECKS) -> list[Check]:
+    """All checks over what the stores hold now. A store that does not answer fails its checks by name."""
+    evidence = Evidence(settings)
+    results = []
+    for check in checks:
+        try:
+            results.append(check(evidence))
+        except (httpx.HTTPError, KeyError, ValueError, OSError) as error:
+            name = check.__name__.removeprefix("check_").replace("_", " ")
+            results.append(Check(name, "an answer", f"{type(error).__name__}: {error}", ok=False))
+    return results
+
+
+def missing_topics(settings: Settings) -> set[str]:
+    """Topics that verify reads and that do not exist."""
+    wanted = {"payments", "payments-valid", "payments-dlq", "journal", "balances", "volumes", "cashback", "alerts"}
+    return wanted - topic_names(settings.kafka_bootstrap)

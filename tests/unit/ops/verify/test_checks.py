@@ -1,0 +1,199 @@
+"""Verify finds each kind of difference that a fault can leave between the stores, and names the record."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from koban.settings import Settings
+from ops.kafka_log import LogRecord
+from ops.verify import checks
+from ops.verify.checks import Evidence
+
+T0 = 1_763_869_440_000_000
+CAMPAIGN = {
+    "id": "spring", "rate_bp": 2000, "cap_per_payment_minor": 300, "budget_minor": 350,
+    "starts_at_us": T0, "ends_at_us": T0 + 10**12,
+}  # fmt: skip
+
+
+def _event(name: str, seq: int, aggregate_id: str, at_us: int = T0, aggregate: str = "payment", **body: Any) -> dict:
+    return {
+        "event_id": f"e-{aggregate_id}-{seq}",
+        "event_type": name,
+        "occurred_at_us": at_us,
+        "aggregate": aggregate,
+        "aggregate_id": aggregate_id,
+        "aggregate_seq": seq,
+        "body": body,
+    }
+
+
+def _paid(number: str, amount: int, wallet: str = "w1", merchant: str = "m1", at_us: int = T0) -> dict:
+    tenders = [{"kind": "money", "amount_minor": amount}]
+    body = {"wallet_id": wallet, "merchant_id": merchant, "store_id": "s1", "amount_minor": amount, "tenders": tenders}
+    return _event("PaymentCompleted", 1, number, at_us, **body)
+
+
+def _grant(payment: str, amount: int, name: str = "CashbackGranted") -> dict:
+    body = {"wallet_id": "w1", "campaign_id": "spring", "payment_id": payment, "amount_minor": amount}
+    return _event(name, 1, f"{name}-{payment}", aggregate="campaign", **body)
+
+
+def _entry(event: dict, *lines: tuple[str, int]) -> dict:
+    lined = [{"account": account, "debit_minor": debit} for account, debit in lines]
+    return {"entry_id": f"j-{event['event_id']}", "event_id": event["event_id"], "lines": lined}
+
+
+def _log(topic: str, offset: int, value: bytes, **headers: str) -> LogRecord:
+    return LogRecord(topic, 0, offset, T0 // 1000, None, value, {k: v.encode() for k, v in headers.items()})
+
+
+class World(Evidence):
+    """Two payments, one refund, one duplicate and one dead letter, and what every store holds of them."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings(data_dir=Path("data"), lake_dir=Path("lake")))
+        first, second = _paid("p1", 1000), _paid("p2", 2000)
+        refund = _event(
+            "RefundCompleted", 2, "p1", wallet_id="w1", merchant_id="m1", refund_id="r1", amount_minor=500,
+            tenders=[{"kind": "money", "amount_minor": 500}],
+        )  # fmt: skip
+        bad = b'{"event_type": "PaymentCompleted", "body": {"amount_minor": -300}}'
+        values = [json.dumps(event).encode() for event in (first, second, first, refund)]
+        self.raw = [_log("payments", i, value) for i, value in enumerate([*values, bad])]
+        self.valid = [first, second, refund]
+        self.dead_letters = [
+            _log(
+                "payments-dlq", 0, bad, koban_stage="gate", koban_reason_code="CONTRACT", koban_reason="event_id",
+                koban_origin_topic="payments", koban_origin_partition="0", koban_origin_offset="4",
+            )
+        ]  # fmt: skip
+        self.cashback = [_grant("p1", 200), _grant("p2", 150), _grant("p1", 100, "CashbackClawedBack")]
+        pot, points = "C.spring.available", "U.w1.points"
+        self.journal = [
+            _entry(first, ("U.w1.money", 1000), ("M.m1.payable", -1000)),
+            _entry(second, ("U.w1.money", 2000), ("M.m1.payable", -2000)),
+            _entry(refund, ("M.m1.payable", 500), ("U.w1.money", -500)),
+            _entry(self.cashback[0], (pot, 200), (points, -200)),
+            _entry(self.cashback[1], (pot, 150), (points, -150)),
+            _entry(self.cashback[2], (points, 100), ("C.spring.closed", -100)),
+        ]
+        posted = {"U.w1.money": (-2500, 3), "M.m1.payable": (2500, 3), pot: (-350, 2), points: (250, 3)}
+        posted["C.spring.closed"] = (100, 1)
+        self.balances = {a: {"account": a, "posted_minor": p, "version": v} for a, (p, v) in posted.items()}
+        self.volumes = {("m1", T0 - T0 % 60_000_000): (2, 3000, 1, 500)}
+        self.campaigns = {"spring": CAMPAIGN}
+        self.alerts: dict[str, dict[str, Any]] = {}
+        self.documents = {"p1": (2, 1000, 500), "p2": (1, 2000, 0)}
+        self.lake_event_ids = Counter(event["event_id"] for event in self.valid)
+
+
+def test_stores_that_agree_pass_every_check():
+    failed = [result for check in checks.CHECKS if not (result := check(World())).ok]
+    assert failed == []
+
+
+def _lose_an_event(world: World) -> None:
+    world.valid.pop()
+
+
+def _double_an_event(world: World) -> None:
+    world.valid.append(world.valid[0])
+
+
+def _drop_a_dead_letter(world: World) -> None:
+    world.dead_letters.clear()
+
+
+def _change_dead_bytes(world: World) -> None:
+    letter = world.dead_letters[0]
+    world.dead_letters[0] = _log("payments-dlq", 0, b"other", **{k: v.decode() for k, v in letter.headers.items()})
+
+
+def _unbalance_an_entry(world: World) -> None:
+    world.journal[0]["lines"][0]["debit_minor"] += 1
+
+
+def _post_twice(world: World) -> None:
+    world.journal.append(world.journal[1])
+
+
+def _lose_a_yen(world: World) -> None:
+    world.balances["U.w1.money"]["posted_minor"] += 1
+
+
+def _skip_a_version(world: World) -> None:
+    world.balances["M.m1.payable"]["version"] += 1
+
+
+def _miscount_a_minute(world: World) -> None:
+    world.volumes = dict.fromkeys(world.volumes, (1, 3000, 1, 500))
+
+
+def _overspend(world: World) -> None:
+    world.cashback[1]["body"]["amount_minor"] += 1
+
+
+def _leave_money_in_the_pot(world: World) -> None:
+    world.cashback[1]["body"]["amount_minor"] -= 1
+
+
+def _forget_a_clawback(world: World) -> None:
+    world.cashback.pop()
+
+
+def _alert_an_innocent(world: World) -> None:
+    world.alerts["a"] = {"alert_id": "a", "wallet_id": "w1"}
+
+
+def _index_an_old_version(world: World) -> None:
+    world.documents["p1"] = (1, 1000, 0)
+
+
+def _write_a_file_twice(world: World) -> None:
+    world.lake_event_ids["e-p1-1"] += 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "named"),
+    [
+        (_lose_an_event, checks.check_gate, "e-p1-2"),
+        (_double_an_event, checks.check_gate, "e-p1-1"),
+        (_lose_an_event, checks.check_sum, ""),
+        (_drop_a_dead_letter, checks.check_dead_letters, "payments 0/4"),
+        (_change_dead_bytes, checks.check_dead_letters, "payments 0/4"),
+        (_unbalance_an_entry, checks.check_entries, "j-e-p1-1"),
+        (_post_twice, checks.check_entries, "e-p2-1 has 2 entries"),
+        (_lose_a_yen, checks.check_balances, "U.w1.money"),
+        (_lose_a_yen, checks.check_trial_balance, ""),
+        (_skip_a_version, checks.check_balances, "M.m1.payable"),
+        (_miscount_a_minute, checks.check_volumes, "m1"),
+        (_overspend, checks.check_cashback, "spring"),
+        (_leave_money_in_the_pot, checks.check_cashback, "spring"),
+        (_forget_a_clawback, checks.check_cashback, "p1: keeps 200"),
+        (_alert_an_innocent, checks.check_alerts, "w1 has an alert"),
+        (_index_an_old_version, checks.check_index, "p1"),
+        (_write_a_file_twice, checks.check_lake, "e-p1-1"),
+    ],
+)
+def test_a_difference_fails_its_check_and_is_named(spoil: Any, check: Any, named: str):
+    world = World()
+    spoil(world)
+    result = check(world)
+    assert not result.ok
+    assert named in "\n".join(result.differences)
+
+
+def test_a_burst_without_an_alert_is_named():
+    world = World()
+    burst = [_paid(f"b{i}", 100, wallet="w9", merchant=f"m{i % 4}", at_us=T0 + i * 9_000_000) for i in range(6)]
+    later = _paid("later", 100, at_us=T0 + 3_600_000_000)
+    world.raw += [_log("payments", 10 + i, json.dumps(event).encode()) for i, event in enumerate([*burst, later])]
+    assert checks.check_alerts(world).differences == ["w9 has a burst but no alert"]
+    world.alerts["a"] = {"alert_id": "a", "wallet_id": "w9"}
+    assert checks.check_alerts(world).ok
