@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Loopback port of a worker's health and metrics pages; 0 takes a free one."""
     payment_partitions: int = 4
     """Partitions of every topic that is keyed by an account owner. Fixed for the life of a cluster."""
+    kafka_replication_factor: int = 1
+    """Copies of every partition. From 3 on, a write counts only when all but one of them have it."""
     event_bytes_max: int = 65_536
     """A larger event is dead-lettered."""
     event_depth_max: int = 16

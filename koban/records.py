@@ -1,0 +1,177 @@
+"""What the stages write that is no event: journal entries, legs, balances, volumes, signals, alerts, campaigns.
+
+Amounts are integers in minor units (yen), times microseconds since the epoch in UTC, ids strings. Constraints live in
+the types, as in ``koban.events``; what spans several fields is asserted when a record is made, and refused when read.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from koban.events import AmountMinor, AmountOrZeroMinor, BasisPoints, Count, Id, Line, Microseconds, TenderKind, Text
+
+MAX_TOTAL_MINOR = 1_000_000_000_000_000
+"""No balance or sum may be larger: a quadrillion yen, and still a whole number that a JavaScript client can hold."""
+
+AccountId = Annotated[str, msgspec.Meta(min_length=3, max_length=160, pattern=r"^[A-Z]\.[A-Za-z0-9._:-]+\Z")]
+"""Kind of owner, owner and role: `U.u-17.points`, `M.m-3.payable`, `A.bank`."""
+DerivedId = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+"""An id that a stage made of other ids."""
+SignedMinor = Annotated[int, msgspec.Meta(ge=-MAX_TOTAL_MINOR, le=MAX_TOTAL_MINOR)]
+TotalMinor = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOTAL_MINOR)]
+Version = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)]
+Typology = Annotated[str, msgspec.Meta(pattern=r"^T\d{2}\Z")]
+
+
+class Breach(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A rule of the books that an event broke and that was posted all the same, because the money has moved."""
+
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    account: AccountId | None = None
+    detail: Text | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A journal entry: what one event did to the accounts. Its lines sum to zero, else ValueError."""
+
+    entry_id: DerivedId
+    event_id: Id
+    event_type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    payment_id: Id | None = None
+    occurred_at_us: Microseconds
+    lines: Annotated[tuple[Line, ...], msgspec.Meta(min_length=2, max_length=64)]
+    breaches: Annotated[tuple[Breach, ...], msgspec.Meta(max_length=64)] = ()
+
+    def __post_init__(self) -> None:
+        total = 0
+        for line in self.lines:
+            total += line.debit_minor
+        if total != 0:
+            raise ValueError(f"lines sum to {total}, not to 0")
+
+
+class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of an entry on its way to an account of another lane."""
+
+    entry_id: DerivedId
+    event_id: Id
+    event_type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    payment_id: Id | None = None
+    owner: Id
+    account: AccountId
+    debit_minor: SignedMinor
+    occurred_at_us: Microseconds
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """An account after one entry. Versions count up by one; available = posted − held, else ValueError.
+
+    Amounts are on the account's own side: a wallet's money is positive when there is some, and so is a receivable.
+    """
+
+    account: AccountId
+    owner: Id
+    posted_minor: SignedMinor
+    held_minor: TotalMinor = 0
+    available_minor: SignedMinor
+    pending_in_minor: TotalMinor = 0
+    version: Version
+    as_of_us: Microseconds
+    event_id: Id
+    entry_id: DerivedId
+
+    def __post_init__(self) -> None:
+        if self.available_minor != self.posted_minor - self.held_minor:
+            raise ValueError(f"available is {self.available_minor}, not posted {self.posted_minor} − {self.held_minor}")
+
+
+class Volume(msgspec.Struct, frozen=True, kw_only=True):
+    """Payments and refunds of one merchant in one minute of business time."""
+
+    merchant_id: Id
+    minute_us: Microseconds
+    """The minute's start."""
+    payments: Count
+    amount_minor: TotalMinor
+    refunds: Count = 0
+    refunded_minor: TotalMinor = 0
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fraud pattern matched: which, on whose wallet, over what window, and by what figures."""
+
+    signal_id: DerivedId
+    """Made of typology, wallet and window, so that the same match always has the same id."""
+    typology: Typology
+    wallet_id: Id
+    at_us: Microseconds
+    """When the pattern was complete, in event time."""
+    window_start_us: Microseconds
+    event_id: Id | None = None
+    """The event that completed the pattern."""
+    event_ids: Annotated[tuple[Id, ...], msgspec.Meta(max_length=200)] = ()
+    payments: Count
+    merchants: Count
+    amount_minor: TotalMinor
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the fraud desk looks at: one wallet, one typology, from the first matching payment to the last so far."""
+
+    alert_id: DerivedId
+    typology: Typology
+    wallet_id: Id
+    first_at_us: Microseconds
+    last_at_us: Microseconds
+    payments: Count
+    merchants: Count
+    amount_minor: TotalMinor
+    event_id: Id | None = None
+    """The event that raised the alert, or moved it on."""
+    signals: Count = 1
+
+    def __post_init__(self) -> None:
+        if self.last_at_us < self.first_at_us:
+            raise ValueError("last_at_us is before first_at_us")
+
+
+class Campaign(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A campaign that gives back a rate of each payment, up to a cap a payment and a budget in total."""
+
+    campaign_id: Id
+    version: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    starts_at_us: Microseconds
+    ends_at_us: Microseconds
+    """The first microsecond after it."""
+    rate_bp: BasisPoints
+    cap_per_payment_minor: AmountMinor
+    budget_minor: AmountMinor
+    amount_min_minor: AmountOrZeroMinor = 0
+    """Smaller payments earn nothing."""
+    tenders: tuple[TenderKind, ...] = ()
+    """Only what was paid with these counts; none named means all."""
+    merchants: Annotated[tuple[Id, ...], msgspec.Meta(max_length=10_000)] = ()
+    """Only payments at these; none named means everywhere."""
+    funded_by: Literal["promo", "sponsor", "merchant"] = "promo"
+    sponsor_id: Id | None = None
+
+    def __post_init__(self) -> None:
+        if self.ends_at_us <= self.starts_at_us:
+            raise ValueError("ends_at_us is not after starts_at_us")
+        if self.funded_by != "promo" and self.sponsor_id is None:
+            raise ValueError(f"sponsor_id is missing, though funded by {self.funded_by}")
+
+
+RECORD_TYPES: dict[str, Any] = {
+    "journal-entry": Entry,
+    "ledger-leg": Leg,
+    "balance": Balance,
+    "volume": Volume,
+    "fraud-signal": Signal,
+    "alert": Alert,
+    "campaign": Campaign,
+}
+"""Name of a value's schema → its Struct."""
