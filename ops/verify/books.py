@@ -166,6 +166,7 @@ def _rewards(events: Iterable[Event], campaign: Mapping[str, Any]) -> tuple[dict
 
 
 def _takes_part(event: Event, campaign: Mapping[str, Any]) -> bool:
-    merchants = campaign.get("merchant_ids")
+    merchants = campaign.get("merchants")
     in_time = campaign["starts_at_us"] <= event["occurred_at_us"] < campaign["ends_at_us"]
-    return bool(in_time and (not merchants or event["body"]["merchant_id"] in merchants))
+    large_enough = paid_minor(event) >= int(campaign.get("amount_min_minor", 0))
+    return bool(in_time and large_enough and (not merchants or event["body"]["merchant_id"] in merchants))

@@ -89,7 +89,7 @@ class Evidence:
 
     @cached_property
     def campaigns(self) -> dict[str, dict[str, Any]]:
-        return {campaign["id"]: campaign for campaign in self._values("campaigns")}
+        return {campaign["campaign_id"]: campaign for campaign in self._values("campaigns")}
 
     @cached_property
     def cashback(self) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from ops.verify.checks import Evidence
 
 T0 = 1_763_869_440_000_000
 CAMPAIGN = {
-    "id": "spring", "rate_bp": 2000, "cap_per_payment_minor": 300, "budget_minor": 350,
+    "campaign_id": "spring", "rate_bp": 2000, "cap_per_payment_minor": 300, "budget_minor": 350,
     "starts_at_us": T0, "ends_at_us": T0 + 10**12,
 }  # fmt: skip
 
