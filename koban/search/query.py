@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 import msgspec
@@ -162,13 +162,14 @@ def _chip(word: str, now_us: int) -> Chip | _Loose | None:
     negated = len(word) > 1 and word[0] in "-−"
     word = word[1:] if negated else word
     quoted = '"' in word
-    bare = " ".join(word.replace('"', " ").split()) if quoted else word
+    bare = _unquoted(word)
     if not bare.strip("-−"):
         return None
-    if match := _KEYED.match(bare if not quoted else word.replace('"', "")):
-        chip = _keyed(KEYS[match["key"].lower()], match["operator"], match["value"].strip(), now_us)
+    if match := _KEYED.match(word):
+        value = _unquoted(match["value"])
+        chip = _keyed(KEYS[match["key"].lower()], match["operator"], value, now_us)
         if chip is not None:
-            return _signed(chip, negated, f"{match['key']}{match['operator']}", match["value"].strip())
+            return _signed(chip, negated, f"{match['key']}{match['operator']}", value)
     if quoted:
         return _signed(Chip(Field.STORE, "", values=(bare,)), negated, "", bare, quote=True)
     found = _plain(bare.lower(), now_us)
@@ -181,6 +182,10 @@ def _signed(chip: Chip, negated: bool, prefix: str, value: str, *, quote: bool =
     quote = quote or " " in value
     source = f"{'-' if negated else ''}{prefix}{_quoted(value) if quote else value}"
     return msgspec.structs.replace(chip, source=source, negated=negated)
+
+
+def _unquoted(word: str) -> str:
+    return " ".join(word.replace('"', " ").split()) if '"' in word else word
 
 
 def _quoted(value: str) -> str:
@@ -259,25 +264,26 @@ def _keyed_time(operator: str, value: str, now_us: int) -> Chip | None:
     return _time(found)
 
 
-def _with_days(chips: Iterator[Chip | _Loose], now_us: int) -> Iterator[Chip]:
-    """Join a time of day to the day that is named beside it; without one it is the latest such time."""
+def _with_days(chips: Iterable[Chip | _Loose], now_us: int) -> Iterator[Chip]:
+    """Join times of day to the first day that is named; one that meets no day is the latest such time."""
     rest = list(chips)
-    day = next((at for at, chip in enumerate(rest) if isinstance(chip, Chip) and _is_one_day(chip)), None)
-    clock = next((at for at, chip in enumerate(rest) if isinstance(chip, _Loose) and not chip.negated), None)
-    if day is not None and clock is not None:
-        whole, part = rest[day], rest.pop(clock)
-        assert isinstance(whole, Chip), "the day is a chip"
-        assert isinstance(part, _Loose), "the time of day is loose"
-        assert whole.low is not None, "a day has a start"
-        joined = times.on_day(times.Span(whole.low, whole.low), part.clock)
-        day -= clock < day
-        rest[day] = msgspec.structs.replace(_time(joined), source=f"{whole.source} {part.source}")
+    day = next((chip for chip in rest if isinstance(chip, Chip) and _is_one_day(chip)), None)
+    joined = {loose: _joined(day, loose, now_us) for loose in rest if day and isinstance(loose, _Loose)}
     for chip in rest:
         if isinstance(chip, Chip):
-            yield chip
-        else:
-            found = _time(times.lately(chip.clock, now_us))
-            yield msgspec.structs.replace(found, source=chip.source, negated=chip.negated)
+            if chip is not day or not any(joined.values()):
+                yield chip
+            continue
+        found = joined.get(chip) or _time(times.lately(chip.clock, now_us))
+        yield msgspec.structs.replace(found, source=found.source or chip.source, negated=chip.negated)
+
+
+def _joined(day: Chip, loose: _Loose, now_us: int) -> Chip | None:
+    """A day and a time of day as the one word that means both; None where there is no such word."""
+    if loose.negated:
+        return None
+    chip = _chip(f"{day.source}{'@' if day.source.isascii() else 'の'}{loose.source}", now_us)
+    return chip if isinstance(chip, Chip) and chip.field is Field.AT else None
 
 
 _DAY_US = 86_400_000_000

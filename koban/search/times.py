@@ -32,7 +32,7 @@ _CLOCK = re.compile(
     r"^(?P<half>午前|午後|am|pm)?(?P<hour>\d{1,2})"
     r"(?:時(?:(?P<past>半)|(?P<minute>\d{1,2})分)?|:(?P<minute2>\d{2}))?(?P<half2>am|pm)?(?P<around>ごろ|頃|ころ)?\Z"
 )
-_JOINT = re.compile(r"^(?P<day>.+?)の?(?P<clock>(?:午前|午後)?\d{1,2}(?:時|:).*)\Z")
+_JOINT = re.compile(r"^(?P<day>.+?)[の@]?(?P<clock>(?:午前|午後|am|pm)?\d{1,2}(?:時|:|am|pm).*)\Z")
 _RANGE = re.compile(r"^(?P<first>[^〜~]+?)(?:[〜~]|\.\.|から)(?P<last>[^〜~]+?)(?:まで)?\Z")
 
 
