@@ -1,0 +1,78 @@
+"""The platform's own processes: the topics step, the workers, the jobs' keeper and the console."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.engines.component import Component
+from ops.engines.site import Site
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPICS = "topics"
+CONSOLE = "console"
+
+
+@dataclass(frozen=True)
+class App:
+    """One of our processes, started as ``python -m module``."""
+
+    name: str
+    module: str
+    after: tuple[str, ...]
+
+
+APPS = (
+    App("gate", "streams.gate", (TOPICS,)),
+    App("ledger", "streams.ledger", (TOPICS,)),
+    App("alerts", "streams.alerts", (TOPICS,)),
+    App("search_index", "streams.search_index", (TOPICS, "opensearch")),
+    App("jobs", "jobs.keeper", (TOPICS, "flink-taskmanager")),
+    App(CONSOLE, "dashboards", (TOPICS,)),
+)
+NAMES = tuple(app.name for app in APPS)
+METRICS = tuple(name for name in NAMES if name != CONSOLE)
+"""Apps with a port for health and metrics alone; the console serves them beside its pages."""
+
+
+def components(site: Site) -> tuple[Component, ...]:
+    environ = _environ(site)
+    topics = Component(
+        name=TOPICS,
+        command=(sys.executable, "-m", "ops.cli.main", "topics", "apply"),
+        probe=lambda: None,
+        endpoint="",
+        after=("kafka",),
+        environ=environ,
+        directory=ROOT,
+        once=True,
+        kind="step",
+    )
+    return (topics, *(_component(site, app, environ) for app in APPS))
+
+
+def _component(site: Site, app: App, environ: Mapping[str, str]) -> Component:
+    port = site.ports[CONSOLE] if app.name == CONSOLE else site.metrics_ports[app.name]
+    return Component(
+        name=app.name,
+        command=(sys.executable, "-m", app.module),
+        probe=lambda: answers(f"http://127.0.0.1:{port}/-/ready"),
+        endpoint=f"http://127.0.0.1:{port}",
+        after=app.after,
+        environ={**environ, "KOBAN_METRICS_PORT": str(port)},
+        directory=ROOT,
+        kind="app",
+    )
+
+
+def _environ(site: Site) -> dict[str, str]:
+    return {**site.settings.environ(), "PYTHONUNBUFFERED": "1"}
+
+
+def answers(url: str, timeout_s: float = 3.0) -> None:
+    """Returns when a GET has a good answer. Raises OSError otherwise."""
+    with urllib.request.urlopen(url, timeout=timeout_s):  # noqa: S310  # our own loopback addresses
+        pass

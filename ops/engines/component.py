@@ -1,0 +1,38 @@
+"""What the supervisor starts and the keeper watches: one process of the platform and how to know that it is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Probe = Callable[[], None]
+"""Returns when the component answers as it should; raises OSError, ValueError or LookupError saying what is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One supervised process."""
+
+    name: str
+    command: tuple[str, ...]
+    probe: Probe
+    endpoint: str
+    """Where it is reached; shown by ``koban status``."""
+    after: tuple[str, ...] = ()
+    """Components that must be healthy before this one starts, and that stop after it. Those not chosen don't count."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    directory: Path
+    """Working directory."""
+    sheds_root: bool = False
+    """Refuses to run as root: is started under another user id then."""
+    start_s_max: int = 120
+    """It may take this long from its start to its first good answer."""
+    unhealthy_s_max: int = 60
+    """It is restarted after giving no good answer for this long while its process lives."""
+    stop_s_max: int = 20
+    """It gets this long to end by itself, then it is killed."""
+    once: bool = False
+    """A step instead of a service: well when it ended with exit code 0, and never probed."""
+    kind: str = "engine"
+    """``engine``, ``step`` or ``app``."""

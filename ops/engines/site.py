@@ -1,0 +1,184 @@
+"""A platform's place: its data directory, its ports and who runs in it, kept in ``platform.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from koban.settings import Settings
+
+ENDPOINTS: dict[str, str] = {
+    "kafka": "kafka_bootstrap",
+    "opensearch": "opensearch_url",
+    "mariadb": "mysql_url",
+    "flink": "flink_url",
+    "console": "console_url",
+}
+"""Port name → the setting that says where it is."""
+
+INNER_PORTS = ("kafka-controller", "flink-rpc", "opensearch-transport")
+"""Ports that only the engines themselves use."""
+
+PORT_MIN, PORT_MAX = 15_000, 32_000
+"""Ports are taken below the range from which the system gives outgoing connections theirs: a client that keeps dialling
+the port of a broker that is down could otherwise be given that very port and connect to itself."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """A platform's settings and ports. What ``platform.json`` holds."""
+
+    settings: Settings
+    ports: dict[str, int]
+    """Port name → loopback port."""
+    metrics_ports: dict[str, int] = msgspec.field(default_factory=dict)
+    """Worker → port of its health and metrics pages."""
+    components: tuple[str, ...] = ()
+    """Names of the chosen components."""
+
+    @property
+    def data_dir(self) -> Path:
+        return self.settings.data_dir
+
+    @property
+    def logs(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, pid files and the state the keeper reports."""
+        return self.data_dir / "run"
+
+
+def platform_file(data_dir: Path) -> Path:
+    return data_dir / "platform.json"
+
+
+def load(data_dir: Path) -> Site | None:
+    """The site remembered in a data directory, or None. Raises ValueError when the file is damaged."""
+    try:
+        text = platform_file(data_dir).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        known = json.loads(text)
+        environ = {name: value for name, value in known.items() if name.startswith("KOBAN_")}
+        settings = Settings.from_environ({**environ, "KOBAN_DATA_DIR": str(data_dir)})
+        return Site(
+            settings=settings,
+            ports=known["ports"],
+            metrics_ports=known["metrics_ports"],
+            components=tuple(known["components"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{platform_file(data_dir)} is damaged ({error}); remove it and run `koban up`") from error
+
+
+def save(site: Site) -> None:
+    """Writes ``platform.json`` whole; readable by its owner alone."""
+    content = {
+        **site.settings.environ(),
+        "ports": site.ports,
+        "metrics_ports": site.metrics_ports,
+        "components": list(site.components),
+    }
+    path = platform_file(site.data_dir)
+    fresh = path.with_suffix(".json.new")
+    fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    fresh.chmod(0o600)
+    fresh.rename(path)
+
+
+def merged_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings of the environment over those of the platform in its data directory over the defaults."""
+    data_dir = Settings.from_environ(environ).data_dir.absolute()
+    site = load(data_dir)
+    remembered = site.settings.environ() if site else {}
+    return Settings.from_environ({**remembered, **environ, "KOBAN_DATA_DIR": str(data_dir)})
+
+
+def plan(
+    data_dir: Path, components: tuple[str, ...], workers: tuple[str, ...], environ: Mapping[str, str], *, running: bool
+) -> Site:
+    """The site to start: endpoints named by the environment, else remembered, else free ones.
+
+    While the platform runs, remembered ports stay. Otherwise a remembered port that somebody else took meanwhile is
+    replaced, unless the environment names it. Raises ValueError for a named endpoint that is not on this machine.
+    """
+    known = load(data_dir)
+    chooser = _Chooser(known.ports | known.metrics_ports if known else {}, running=running)
+    ports: dict[str, int] = {}
+    for name, setting in ENDPOINTS.items():
+        named = environ.get(f"KOBAN_{setting.upper()}")
+        ports[name] = _named_port(setting, named) if named else chooser.port(name)
+    ports |= {name: chooser.port(name) for name in INNER_PORTS}
+    metrics_ports = {worker: chooser.port(worker) for worker in workers}
+    made = {
+        "KOBAN_KAFKA_BOOTSTRAP": f"127.0.0.1:{ports['kafka']}",
+        "KOBAN_OPENSEARCH_URL": f"http://127.0.0.1:{ports['opensearch']}",
+        "KOBAN_MYSQL_URL": f"mysql://root@127.0.0.1:{ports['mariadb']}/koban",
+        "KOBAN_FLINK_URL": f"http://127.0.0.1:{ports['flink']}",
+        "KOBAN_CONSOLE_URL": f"http://127.0.0.1:{ports['console']}",
+    }
+    remembered = known.settings.environ() if known else {}
+    settings = Settings.from_environ({**remembered, **made, **environ, "KOBAN_DATA_DIR": str(data_dir)})
+    return Site(settings=settings, ports=ports, metrics_ports=metrics_ports, components=components)
+
+
+def port_of(address: str) -> int:
+    """The port of ``host:port`` or of a URL. Raises ValueError when there is none."""
+    port = urlsplit(address if "//" in address else f"//{address}").port
+    if port is None:
+        raise ValueError(f"{address!r} names no port")
+    return port
+
+
+def _named_port(setting: str, address: str) -> int:
+    host = urlsplit(address if "//" in address else f"//{address}").hostname
+    if host not in {"127.0.0.1", "localhost"}:
+        raise ValueError(f"KOBAN_{setting.upper()}={address!r}: engines are started on 127.0.0.1 only")
+    return port_of(address)
+
+
+class _Chooser:
+    """Hands out remembered ports, and free ones for names it has not seen."""
+
+    def __init__(self, remembered: Mapping[str, int], *, running: bool) -> None:
+        self._remembered = remembered
+        self._running = running
+        self._given = set(remembered.values())
+
+    def port(self, name: str) -> int:
+        known = self._remembered.get(name)
+        if known is not None:
+            if self._running or is_free(known):
+                return known
+            print(f"port {known} of {name} is taken by another program; choosing a new one", file=sys.stderr)  # noqa: T201  # progress
+        return self._free()
+
+    def _free(self) -> int:
+        for _ in range(1000):
+            port = random.randint(PORT_MIN, PORT_MAX)
+            if port not in self._given and is_free(port):
+                self._given.add(port)
+                return port
+        raise OSError(f"no free port between {PORT_MIN} and {PORT_MAX}")
+
+
+def is_free(port: int) -> bool:
+    """Whether a program could listen on a loopback port now."""
+    with socket.socket() as probe:
+        # Engines listen with this option too: connections of the last run that are still closing don't count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
