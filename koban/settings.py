@@ -17,10 +17,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_bootstrap: str = "127.0.0.1:9092"
     """Kafka bootstrap servers."""
     opensearch_url: str = "http://127.0.0.1:9200"
+    """OpenSearch's HTTP endpoint."""
     mysql_url: str = "mysql://root@127.0.0.1:3306/koban"
+    """The MySQL database of the books."""
     flink_url: str = "http://127.0.0.1:8081"
     """Flink's REST endpoint."""
     console_url: str = "http://127.0.0.1:8080"
+    """Where the console listens."""
     lake_dir: Path
     """The folder of the Parquet lake."""
     metrics_port: int = 0
@@ -33,16 +36,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A larger event is dead-lettered."""
     event_depth_max: int = 16
     """A more deeply nested event is dead-lettered."""
+    clock_ahead_s_max: int = 60
+    """An event that happened later than this after it was sent is dead-lettered: its producer's clock is wrong."""
     duplicate_window_events: int = 2_000_000
     """How many of a partition's latest events the gate remembers to recognise duplicates."""
     batch_records_max: int = 5_000
     """A micro-batch holds at most this many records of one partition."""
+    transaction_interval_ms: int = 20
+    """Under a light load a lane commits its transactions at most this often; the first event after a pause waits not."""
+    commit_interval_ms: int = 500
+    """Stages that are not exactly-once commit their offsets this often."""
+    session_timeout_ms: int = 6_000
+    """A worker that was not heard of for this long loses its lanes to the others."""
+    stall_s_max: int = 60
+    """A worker ends when records wait and none was worked on for this long; its supervisor starts it again."""
     watermark_delay_s: int = 5
     """Event time waits this long for late events."""
     checkpoint_interval_s: int = 1
     """Flink jobs take a checkpoint this often; exactly-once output becomes visible with it."""
     lake_checkpoint_interval_s: int = 10
     """The lake's checkpoints: one Parquet file a checkpoint, so less often."""
+    flink_parallelism: int = 1
+    """Slots of the cluster that each job takes."""
+    volumes_state_days: int = 4
+    """A minute of a merchant that saw no event for so long is forgotten: a later event would start its row anew."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

@@ -1,0 +1,84 @@
+"""Reads what is committed in a lane's partition of a topic, from its start (or near its end) to its present end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.transport import fetched
+from streams.transport.batch import Record
+
+FETCH_BYTES = 2 * 1024 * 1024
+METADATA_TIMEOUT_S = 30
+
+
+class MissingTopicError(LookupError):
+    """A topic that the stage is built from is not there: reading on would look like an empty state."""
+
+
+class LaneLog:
+    """The committed past of one partition number. Its end is taken when a read starts, so when the lane is fenced."""
+
+    def __init__(self, partition: int, client: dict[str, Any], on_progress: Callable[[], None] = lambda: None) -> None:
+        self.partition = partition
+        self._client = client
+        self._on_progress = on_progress
+
+    async def read(self, topic: str, last: int | None = None) -> AsyncIterator[Sequence[Record]]:
+        """Lists of records in order of offset; at least the ``last`` N of them (as far as there are), or all.
+
+        Transaction markers take offsets too, one or more a transaction, so the last N records are looked for among the
+        last 2 N offsets, and more than N may come. Raises MissingTopicError when there is no such partition.
+        """
+        consumer = AIOKafkaConsumer(
+            **self._client,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        await consumer.start()
+        try:
+            async for records in self._read(consumer, topic, last):
+                yield records
+        finally:
+            await consumer.stop()
+
+    async def _read(self, consumer: Any, topic: str, last: int | None) -> AsyncIterator[Sequence[Record]]:
+        tp = TopicPartition(topic, self.partition)
+        if self.partition not in (await _partitions(consumer, topic) or ()):
+            raise MissingTopicError(
+                f"topic {topic!r} has no partition {self.partition}: create it with `koban topics apply`"
+            )
+        consumer.assign([tp])
+        start = (await consumer.beginning_offsets([tp]))[tp]
+        end = (await consumer.end_offsets([tp]))[tp]
+        if last is not None:
+            start = max(start, end - 2 * last)
+        consumer.seek(tp, start)
+        fetcher = consumer._fetcher
+        state = consumer._subscription.subscription.assignment.state_value(tp)
+        while not state.has_valid_position or state.position < end:
+            arrived = fetcher._create_fetch_waiter()
+            chunks = list(fetched.take(fetcher))
+            if not chunks:
+                await asyncio.wait([arrived], timeout=1.0)
+            arrived.cancel()
+            for chunk in chunks:
+                self._on_progress()
+                records = chunk.records
+                if chunk.next_offset > end:
+                    records = [record for record in records if record.offset < end]
+                if records:
+                    yield records
+
+
+async def _partitions(consumer: Any, topic: str) -> set[int] | None:
+    """Partition numbers of a topic, or None. The client has asked the broker when this returns."""
+    async with asyncio.timeout(METADATA_TIMEOUT_S):
+        await consumer.topics()
+    partitions: set[int] | None = consumer.partitions_for_topic(topic)
+    return partitions

@@ -1,0 +1,301 @@
+"""Runs one lane: fences, restores, then works off its batches in order and commits them, until the lane is taken away.
+
+A runner is one asyncio task, so that one lane's commit overlaps with another lane's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from aiokafka import TopicPartition
+
+from schemas.errors import Backpressure, Transient
+from streams.transport.batch import Batch, Record
+from streams.transport.fetched import Chunk
+from streams.transport.lane import Lane
+from streams.transport.lane_log import LaneLog
+from streams.transport.metrics import StageMetrics
+from streams.transport.writers import IdempotentWriter, TransactionalWriter
+
+RETRY_FIRST_S = 0.2
+RETRY_LAST_S = 5.0
+
+
+class Group(Protocol):
+    """What a runner asks of the consumer group's member."""
+
+    async def committed(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The group's committed offsets, checked against the partitions; the partition's start where there is none."""
+        ...
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Commits outside of transactions. False when the group has moved on: then nothing is committed."""
+        ...
+
+    def resume(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Starts to fetch from these offsets."""
+        ...
+
+    def has_room(self) -> None:
+        """A runner can take more chunks again."""
+        ...
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a lane takes at once, and how long it waits for more."""
+
+    records_max: int
+    """Of a batch, and of what is queued before fetching stops: so at most two batches and one fetch are in memory."""
+    bytes_max: int
+    """Fetched bytes queued before fetching stops."""
+    transaction_interval_s: float
+    """Under a light load a lane commits at most this often."""
+    commit_interval_s: float
+    """Outside of transactions offsets are committed this often, and before a lane is given away."""
+
+
+class Runner:
+    """One lane on this worker: ``start``, any number of ``put``, ``drain``, then ``start`` again or ``release``."""
+
+    def __init__(
+        self,
+        name: str,
+        tps: Iterable[TopicPartition],
+        *,
+        make_lane: Callable[[], Lane],
+        make_writer: Callable[[], TransactionalWriter] | None,
+        shared_writer: IdempotentWriter | None,
+        group: Group,
+        limits: Limits,
+        metrics: StageMetrics,
+        log: LaneLog,
+        retries: bool,
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self.name = name
+        self.tps = frozenset(tps)
+        self.done: dict[TopicPartition, int] = {}
+        """Next offset to work on: everything before is written and acknowledged."""
+        self.committed: dict[TopicPartition, int] = {}
+        """What the group is known to have committed: it moves only when a commit has succeeded."""
+        self.restored = False
+        self._lane: Lane | None = None
+        self._make_lane = make_lane
+        self._make_writer = make_writer
+        self._transactions: TransactionalWriter | None = None
+        self._shared_writer = shared_writer
+        self._group = group
+        self._limits = limits
+        self._metrics = metrics
+        self._log = log
+        self._retries = retries
+        self._on_crash = on_crash
+        self._chunks: deque[Chunk] = deque()
+        self._queued_records = 0
+        self._queued_bytes = 0
+        self._draining = False
+        self._commit_due_at = 0.0
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, tps: Iterable[TopicPartition] | None = None) -> None:
+        """Starts, or goes on after a rebalance that left the lane here: its state is kept if its offsets are."""
+        self.tps = self.tps if tps is None else frozenset(tps)
+        self._draining = False
+        self._task = asyncio.create_task(self._run(), name=f"lane {self.name}")
+
+    @property
+    def full(self) -> bool:
+        """Back-pressure: while it is, the lane's partitions are left with the fetcher, which then stops fetching."""
+        return self._queued_records >= self._limits.records_max or self._queued_bytes >= self._limits.bytes_max
+
+    def put(self, chunk: Chunk) -> None:
+        """Queues what was fetched. A draining lane takes nothing: its next owner reads it again."""
+        if self._draining:
+            return
+        self._chunks.append(chunk)
+        self._queued_records += len(chunk.records)
+        self._queued_bytes += chunk.size_bytes
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Finishes the batch in work, commits, forgets what is queued. Nothing of the lane runs when this returns."""
+        self._draining = True
+        self._chunks.clear()
+        self._queued_records = self._queued_bytes = 0
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def cancel(self) -> None:
+        """Stops at once, in the middle of whatever it is; nothing is committed that was not."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def release(self) -> None:
+        """Lets go of the lane's object and its own writer. The lane was drained."""
+        lane, self._lane, self.restored = self._lane, None, False
+        if lane is not None:
+            await lane.close()
+        if self._transactions is not None:
+            await self._transactions.stop()
+            self._transactions = None
+
+    def lag(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Offsets of each partition, up to its end, that are not worked on yet."""
+        return {tp: max(0, end - self.done[tp]) for tp, end in ends.items() if tp in self.done}
+
+    async def _run(self) -> None:
+        try:
+            await self._prepare()
+            while not self._draining:
+                if self._chunks:
+                    await self._step()
+                    await self._commit_if(time.monotonic() >= self._commit_due_at and self._make_writer is None)
+                elif not await self._woken():
+                    await self._commit_if(True)
+            await self._commit_if(self.restored)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._on_crash(error)
+            raise
+
+    async def _prepare(self) -> None:
+        """Restores, unless the lane stayed here over a rebalance and nobody moved its offsets meanwhile."""
+        if not self.restored or await self._group.committed(self.tps) != self.done:
+            await self.release()
+            await self._restore()
+        if not self._draining:
+            self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
+            self._group.resume(self.done)
+
+    async def _restore(self) -> None:
+        """Fences first: only then the committed offsets and the end of the log are final."""
+        if self._make_writer is not None:
+            self._transactions = self._make_writer()
+            await self._transactions.start()
+        self.committed = await self._group.committed(self.tps)
+        self.done = dict(self.committed)
+        self._lane = self._make_lane()
+        await self._lane.restore(self._log)
+        self.restored = True
+        self._metrics.progress()
+
+    async def _woken(self) -> bool:
+        """Waits for a chunk or the end; False when a commit is due before."""
+        self._wake.clear()
+        if self.done == self.committed:
+            await self._wake.wait()
+            return True
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._commit_left_s()):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _commit_left_s(self) -> float:
+        return max(0.0, self._commit_due_at - time.monotonic())
+
+    async def _commit_if(self, due: bool) -> None:
+        """Commits what is done, outside of transactions: every offset at least once, in exactly-once mode only
+        positions behind transaction markers, which no record follows yet. Never at the same time as a transaction."""
+        if due and self.done != self.committed:
+            offsets = dict(self.done)
+            if await self._group.commit(offsets):
+                self.committed = offsets
+            self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
+
+    async def _step(self) -> None:
+        """One round: some batches worked on, written and (exactly-once) committed."""
+        started = time.monotonic()
+        was_full = self.full
+        batches = self._take()
+        if was_full and not self.full:
+            self._group.has_room()
+        await self._work(batches)
+        self._metrics.progress()
+        if self._transactions is not None:
+            await self._pace(started)
+
+    def _take(self) -> list[Batch]:
+        """Queued chunks of a round, those of one partition joined; at least one chunk, else up to the limit."""
+        joined: dict[tuple[str, int], tuple[list[Record], int]] = {}
+        count = 0
+        while self._chunks and (count == 0 or count + len(self._chunks[0].records) <= self._limits.records_max):
+            chunk = self._chunks.popleft()
+            self._queued_records -= len(chunk.records)
+            self._queued_bytes -= chunk.size_bytes
+            count += len(chunk.records)
+            place = (chunk.topic, chunk.partition)
+            before = joined.get(place)
+            joined[place] = (before[0] + chunk.records if before else chunk.records, chunk.next_offset)
+        return [
+            Batch(topic, partition, records, next_offset)
+            for (topic, partition), (records, next_offset) in joined.items()
+        ]
+
+    async def _work(self, batches: list[Batch]) -> None:
+        offsets = {TopicPartition(batch.topic, batch.partition): batch.next_offset for batch in batches}
+        full = [batch for batch in batches if batch.records]
+        if full:
+            with self._metrics.batch():
+                for batch in full:
+                    await self._handle(batch)
+                await self._write(full, offsets)
+            self._metrics.done(full)
+        self.done.update(offsets)
+
+    async def _handle(self, batch: Batch) -> None:
+        """The lane's own step. A handler without state is called again when it asks for it."""
+        assert self._lane is not None
+        pause = RETRY_FIRST_S
+        while True:
+            try:
+                await self._lane.on_batch(batch)
+            except (Backpressure, Transient) as error:
+                if not self._retries or self._draining:
+                    raise
+                self._metrics.retry(self.name, error, pause)
+                batch.outputs.clear()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RETRY_LAST_S)
+            else:
+                return
+
+    async def _write(self, batches: list[Batch], offsets: dict[TopicPartition, int]) -> None:
+        outputs = [output for batch in batches for output in batch.outputs]
+        if self._transactions is not None:
+            await self._transactions.commit(outputs, offsets)
+            self.committed.update(offsets)
+        elif outputs:
+            assert self._shared_writer is not None
+            await self._shared_writer.write(outputs)
+
+    async def _pace(self, started: float) -> None:
+        """Lets a little more arrive before the next transaction, unless much is there: a transaction costs the same
+        for one record as for a thousand. The first record after a pause never waits."""
+        left = started + self._limits.transaction_interval_s - time.monotonic()
+        if left > 0 and not self._draining and self._queued_records < self._limits.records_max // 2:
+            await asyncio.sleep(left)
+
+
+def split(chunk: Chunk, records_max: int) -> Iterable[Chunk]:
+    """A fetch larger than a batch as several chunks; only the last one moves over what is behind the records."""
+    records: list[Any] = chunk.records
+    if len(records) <= records_max:
+        yield chunk
+        return
+    size_bytes = chunk.size_bytes * records_max // len(records)
+    for start in range(0, len(records), records_max):
+        part = records[start : start + records_max]
+        last = start + records_max >= len(records)
+        next_offset = chunk.next_offset if last else part[-1].offset + 1
+        yield Chunk(chunk.topic, chunk.partition, part, next_offset, size_bytes)

@@ -1,0 +1,118 @@
+"""Writes what batches emitted: in one transaction with their offsets, or before their offsets are committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import aiokafka.producer.sender
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from schemas.partitioning import lane_of_key
+from streams.transport.batch import Output
+
+# A transaction that starts while the markers of the one before are still being written is refused; aiokafka then waits
+# 20 ms. The markers take about a millisecond, and a lane's transactions follow each other closely.
+aiokafka.producer.sender.BACKOFF_OVERRIDE = 0.003
+
+BATCH_BYTES_MAX = 900_000
+"""Of one produced record batch; brokers take about a million bytes. A single larger record still goes alone."""
+TRANSACTION_TIMEOUT_MS = 60_000
+"""The broker aborts a transaction that is open for longer, and fences its writer."""
+FENCING_TIMEOUT_S = 60
+ABORT_TIMEOUT_S = 5
+KEYS_CACHED_MAX = 262_144
+
+Offsets = Mapping[TopicPartition, int]
+
+
+class Writer:
+    """Writes outputs with one Kafka producer, a record batch per topic and partition at a time."""
+
+    def __init__(self, client: dict[str, Any], **options: Any) -> None:
+        self._producer = AIOKafkaProducer(
+            **client, acks="all", max_batch_size=BATCH_BYTES_MAX, linger_ms=0, retry_backoff_ms=50, **options
+        )
+
+    async def start(self) -> None:
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        await self._producer.stop()
+
+    async def write(self, outputs: Iterable[Output]) -> None:
+        """Returns when the brokers have all of it. Raises aiokafka's KafkaError when one record batch was refused."""
+        futures = await self._send(outputs)
+        if futures:
+            await asyncio.gather(*futures)
+
+    async def _send(self, outputs: Iterable[Output]) -> list[asyncio.Future[Any]]:
+        futures: list[asyncio.Future[Any]] = []
+        producer = self._producer
+        building: dict[tuple[str, int], Any] = {}
+        counts: dict[str, int] = {}
+        for topic, partition, key, value, headers, timestamp_ms in outputs:
+            if topic not in counts:
+                counts[topic] = len(await producer.partitions_for(topic))
+            if partition is None:
+                partition = partition_of(key, counts[topic])  # noqa: PLW2901  # the record's own, now decided
+            place = (topic, partition)
+            builder = building.get(place)
+            if builder is None:
+                builder = building[place] = producer.create_batch()
+            if builder.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+                futures.append(await producer.send_batch(builder, topic, partition=partition))
+                builder = building[place] = producer.create_batch()
+                builder.append(timestamp=timestamp_ms, key=key, value=value, headers=headers)
+        for (topic, partition), builder in building.items():
+            builder.close()
+            futures.append(await producer.send_batch(builder, topic, partition=partition))
+        return futures
+
+
+class IdempotentWriter(Writer):
+    """At least once: a record is never written twice by one worker, but again by the next one after a crash."""
+
+    def __init__(self, client: dict[str, Any], compression: str | None) -> None:
+        super().__init__(client, enable_idempotence=True, compression_type=compression)
+
+
+class TransactionalWriter(Writer):
+    """Exactly once: outputs and offsets of a lane become visible together or not at all.
+
+    Only the latest writer that has started under a ``transactional_id`` can write: starting one is the fence.
+    """
+
+    def __init__(self, client: dict[str, Any], compression: str | None, transactional_id: str, group: str) -> None:
+        super().__init__(
+            client,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            compression_type=compression,
+        )
+        self._group = group
+
+    async def start(self) -> None:
+        """Fences older writers, and finishes what they left open. Raises TimeoutError after ``FENCING_TIMEOUT_S``."""
+        async with asyncio.timeout(FENCING_TIMEOUT_S):
+            await super().start()
+
+    async def commit(self, outputs: Iterable[Output], offsets: Offsets) -> None:
+        """One transaction. Raises KafkaError (fenced, refused, timed out): whether it holds is then unknown here."""
+        producer = self._producer
+        await producer.begin_transaction()
+        positions = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+        # aiokafka commits a transaction even if a record batch of it was refused: each must be awaited before.
+        await asyncio.gather(self.write(outputs), producer.send_offsets_to_transaction(positions, self._group))
+        await producer.commit_transaction()
+
+
+@lru_cache(maxsize=KEYS_CACHED_MAX)
+def partition_of(key: bytes | None, count: int) -> int:
+    """The partition that the Java client picks for a key. Raises ValueError without a key."""
+    if key is None:
+        raise ValueError("a record without a key needs its partition named")
+    return lane_of_key(key, count)
