@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
-import aiohttp
 import msgspec
 import orjson
 
+from schemas.errors import Transient
 from sinks.contract import WRITTEN, Item, Outcome, Result
+from sinks.opensearch_http import BUSY, OpenSearchHttp
 
 REQUEST_BYTES_MAX = 5_000_000
 """OpenSearch gets slower, not faster, on bulk requests above some 15 MB."""
@@ -18,7 +19,6 @@ REQUESTS_IN_FLIGHT_MAX = 2
 TIMEOUT_S = 30.0
 
 _BULK = "/_bulk?filter_path=items.*.status,items.*.error.type,items.*.error.reason"
-_BUSY = frozenset({429, 500, 502, 503, 504})
 
 
 class _Fault(msgspec.Struct):
@@ -50,12 +50,10 @@ class OpenSearchSink:
         in_flight_max: int = REQUESTS_IN_FLIGHT_MAX,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._url = url.rstrip("/") + _BULK
+        self._http = OpenSearchHttp(url, timeout_s=timeout_s)
         self._request_bytes_max = request_bytes_max
         self._request_items_max = request_items_max
         self._in_flight = asyncio.Semaphore(in_flight_max)
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._session: aiohttp.ClientSession | None = None
 
     async def write(self, items: Sequence[Item]) -> list[Result]:
         """See ``Sink.write``. An unreachable OpenSearch makes every item ``RETRY``."""
@@ -66,9 +64,7 @@ class OpenSearchSink:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
 
     def _cuts(self, lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
         """Ranges of items that fit a request. An item larger than a request goes alone."""
@@ -82,30 +78,21 @@ class OpenSearchSink:
             yield start, len(lines)
 
     async def _send(self, items: Sequence[Item], lines: Sequence[bytes]) -> list[Result]:
-        async with self._in_flight:
-            status, body = await self._post(b"".join(lines))
+        try:
+            async with self._in_flight:
+                status, body = await self._http.request("POST", _BULK, b"".join(lines))
+        except Transient as error:
+            return [Result(Outcome.RETRY, error.reason)] * len(items)
         if status == 200:
             return _results(items, body)
-        reason = f"OpenSearch answers {status or 'nothing'}: {body[:200].decode(errors='replace')}"
-        if status == 0 or status in _BUSY:
+        reason = f"OpenSearch answers {status}: {body[:200].decode(errors='replace')}"
+        if status in BUSY:
             return [Result(Outcome.RETRY, reason)] * len(items)
         if len(items) == 1:
             return [Result(Outcome.REFUSED, reason)]
         # The whole request was refused (too large, or one item breaks its form): halve it until the culprit is alone.
         half = len(items) // 2
         return [*await self._send(items[:half], lines[:half]), *await self._send(items[half:], lines[half:])]
-
-    async def _post(self, body: bytes) -> tuple[int, bytes]:
-        """Status and body; status 0 when there was no answer."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=self._timeout, headers={"content-type": "application/x-ndjson"}
-            )
-        try:
-            async with self._session.post(self._url, data=body) as response:
-                return response.status, await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return 0, f"{type(error).__name__}: {error}".encode()
 
 
 def _lines(item: Item) -> bytes:
@@ -132,6 +119,6 @@ def _result(item: Item, answer: _ItemAnswer) -> Result:
     reason = f"{fault.type}: {fault.reason}"
     if answer.status == 409:
         return Result(Outcome.STALE, reason)
-    if answer.status in _BUSY or fault.type == "cluster_block_exception":  # a disk too full blocks writes with 403
+    if answer.status in BUSY or fault.type == "cluster_block_exception":  # a disk too full blocks writes with 403
         return Result(Outcome.RETRY, reason)
     return Result(Outcome.REFUSED, reason)
