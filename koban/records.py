@@ -15,14 +15,14 @@ from koban.events import AmountMinor, AmountOrZeroMinor, BasisPoints, Count, Id,
 MAX_TOTAL_MINOR = 1_000_000_000_000_000
 """No balance or sum may be larger: a quadrillion yen, and still a whole number that a JavaScript client can hold."""
 
-AccountId = Annotated[str, msgspec.Meta(min_length=3, max_length=160, pattern=r"^[A-Z]\.[A-Za-z0-9._:-]+\Z")]
-"""Kind of owner, owner and role: `U.u-17.points`, `M.m-3.payable`, `A.bank`."""
+AccountId = Annotated[str, msgspec.Meta(min_length=3, max_length=160, pattern=r"^[A-Z]\.[A-Za-z0-9._:%-]+(@[0-9]+)?\Z")]
+"""Kind of owner, owner and role: `U.u-17.points`, `M.m-3.payable`; of the house a lane's part: `A.bank@2`."""
 DerivedId = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 """An id that a stage made of other ids."""
 SignedMinor = Annotated[int, msgspec.Meta(ge=-MAX_TOTAL_MINOR, le=MAX_TOTAL_MINOR)]
 TotalMinor = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOTAL_MINOR)]
 Version = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)]
-Typology = Annotated[str, msgspec.Meta(pattern=r"^T\d{2}\Z")]
+Typology = Annotated[str, msgspec.Meta(pattern=r"^T[0-9]{2}\Z")]
 
 
 class Breach(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,6 +63,14 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     account: AccountId
     debit_minor: SignedMinor
     occurred_at_us: Microseconds
+
+
+class Legs(msgspec.Struct, frozen=True, kw_only=True):
+    """Legs from one lane to another in the order of their entries; one record, since a leg alone is tiny."""
+
+    from_lane: Count
+    to_lane: Count
+    legs: Annotated[tuple[Leg, ...], msgspec.Meta(min_length=1, max_length=5_000)]
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +175,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 RECORD_TYPES: dict[str, Any] = {
     "journal-entry": Entry,
-    "ledger-leg": Leg,
+    "ledger-legs": Legs,
     "balance": Balance,
     "volume": Volume,
     "fraud-signal": Signal,

@@ -36,7 +36,7 @@ COMPONENTS: dict[str, str] = {
 TopicName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,60}\Z")]
 Retention = Annotated[str, msgspec.Meta(pattern=r"^(forever|[1-9]\d{0,4} (minutes|hours|days))\Z")]
 ValueName = Literal[
-    "event", "journal-entry", "ledger-leg", "balance", "volume", "fraud-signal", "alert", "campaign", "bytes", "json"
+    "event", "journal-entry", "ledger-legs", "balance", "volume", "fraud-signal", "alert", "campaign", "bytes", "json"
 ]
 
 

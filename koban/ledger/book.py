@@ -1,0 +1,287 @@
+"""One lane's book: the balances of the accounts whose owners belong to the lane, and the posting of facts to them.
+
+A fact is posted where its event lies. Its lines on the lane's own accounts take effect at once; lines on accounts of
+other lanes leave as legs and take effect there, exactly once, when they arrive. Until then `L.in_flight` holds them, so
+that the accounts of a lane sum to zero after every fact and every leg.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+
+import msgspec
+
+from koban.events import Line
+from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, Account, Nature, Use, base_of, parse, part_of_lane
+from koban.ledger.breaches import BreachCode
+from koban.ledger.facts import ArrivedLeg, Fact, StoredBalance
+from koban.ledger.postings import lines_for
+from koban.records import Balance, Breach, Entry, Leg
+
+ROUTES_MAX = 500_000
+"""Accounts of other lanes whose lane is remembered; beyond it the memory starts anew."""
+_HASH_BYTES = 16
+
+
+class Slot(msgspec.Struct, gc=False):
+    """An account's state in its lane, or, when `lane` is another one, just the way there."""
+
+    account: str
+    owner: str
+    lane: int
+    nature: Nature
+    posted_minor: int = 0
+    version: int = 0
+    as_of_us: int = 0
+    event_id: str = ""
+    entry_id: str = ""
+    touched: bool = False
+
+    def balance(self) -> Balance:
+        """The state as a record."""
+        use, posted = self.nature.use, self.posted_minor
+        held = posted if posted > 0 and use is not Use.FREE else 0
+        return Balance(
+            account=self.account,
+            owner=self.owner,
+            posted_minor=posted,
+            held_minor=held,
+            available_minor=posted - held,
+            pending_in_minor=held if use is Use.PENDING_IN else 0,
+            version=self.version,
+            as_of_us=self.as_of_us,
+            event_id=self.event_id,
+            entry_id=self.entry_id,
+        )
+
+
+class Book:
+    """The book of lane `lane`; `lane_of` tells an owner's lane. Not thread-safe: a lane's records come one by one."""
+
+    def __init__(self, lane: int, lane_of: Callable[[str], int]) -> None:
+        self.lane = lane
+        self._lane_of = lane_of
+        self._slots: dict[str, Slot] = {}
+        """The lane's accounts by the names that events use: an account of the house by its name without the lane."""
+        self._routes: dict[str, Slot] = {}
+        """Accounts of other lanes."""
+        self._touched: list[Slot] = []
+        self._outbox: defaultdict[int, list[Leg]] = defaultdict(list)
+        self._in_flight = self._part(IN_FLIGHT)
+        """Kept apart, so that no event can name it."""
+
+    # --- posting
+
+    def post(self, fact: Fact) -> Entry | None:
+        """Records a fact: decides its lines, applies those of this lane, puts the others in the outbox.
+
+        None for an event that moves no money. Raises UnknownEventTypeError, before anything is changed.
+        """
+        lines = lines_for(fact, self)
+        if not lines:
+            return None
+        slots, own_lane, event_id = self._slots, self.lane, fact.event_id
+        breaches: tuple[Breach, ...] = ()
+        renamed = False
+        for line in lines:
+            slot = slots.get(line.account) or self._route(line.account)
+            renamed |= slot.account is not line.account and slot.account != line.account
+            if slot.lane != own_lane:
+                self._send(fact, slot, line.debit_minor)
+                continue
+            code = self._apply(slot, line.debit_minor, fact.occurred_at_us, event_id, event_id)
+            if code is not None:
+                breaches = (*breaches, Breach(code=code, account=slot.account))
+        if renamed:
+            lines, unknown = self._renamed(lines)
+            breaches = unknown + breaches
+        return Entry(
+            entry_id=event_id,
+            event_id=event_id,
+            event_type=fact.event_type,
+            payment_id=fact.payment_id,
+            occurred_at_us=fact.occurred_at_us,
+            lines=lines,
+            breaches=breaches,
+        )
+
+    def arrive(self, leg: ArrivedLeg) -> BreachCode | None:
+        """Applies a leg from another lane; a limit that it violates is returned."""
+        slot = self._slots.get(leg.account) or self._route(leg.account)
+        assert slot.lane == self.lane, f"a leg on {leg.account} came to lane {self.lane}, it belongs to {slot.lane}"
+        self._count_in_flight(-leg.debit_minor, leg.occurred_at_us, leg.event_id)
+        return self._apply(slot, leg.debit_minor, leg.occurred_at_us, leg.event_id, leg.entry_id)
+
+    def _apply(self, slot: Slot, debit_minor: int, at_us: int, event_id: str, entry_id: str) -> BreachCode | None:
+        nature = slot.nature
+        change = debit_minor if nature.sign > 0 else -debit_minor
+        posted = slot.posted_minor = slot.posted_minor + change
+        slot.version += 1
+        slot.as_of_us = at_us
+        slot.event_id = event_id
+        slot.entry_id = entry_id
+        if not slot.touched:
+            slot.touched = True
+            self._touched.append(slot)
+        if posted < 0:
+            return BreachCode.BELOW_ZERO if nature.limited and change < 0 else None
+        cap = nature.cap_minor
+        return BreachCode.ABOVE_CAP if cap is not None and posted > cap and change > 0 else None
+
+    def _send(self, fact: Fact, slot: Slot, debit_minor: int) -> None:
+        leg = Leg(
+            entry_id=fact.event_id,
+            event_id=fact.event_id,
+            event_type=fact.event_type,
+            payment_id=fact.payment_id,
+            owner=slot.owner,
+            account=slot.account,
+            debit_minor=debit_minor,
+            occurred_at_us=fact.occurred_at_us,
+        )
+        self._outbox[slot.lane].append(leg)
+        self._count_in_flight(debit_minor, fact.occurred_at_us, fact.event_id)
+
+    def _count_in_flight(self, debit_minor: int, at_us: int, event_id: str) -> None:
+        """One leg, as `_apply` on the account of legs in flight, which has no limit."""
+        slot = self._in_flight
+        slot.posted_minor -= debit_minor
+        slot.version += 1
+        slot.as_of_us = at_us
+        slot.event_id = slot.entry_id = event_id
+        if not slot.touched:
+            slot.touched = True
+            self._touched.append(slot)
+
+    def _renamed(self, lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], tuple[Breach, ...]]:
+        """The lines on this lane's parts of the house's accounts, and a breach for each account that there is not."""
+        placed, unknown = [], []
+        for line in lines:
+            name = (self._slots.get(line.account) or self._route(line.account)).account
+            placed.append(Line(name, line.debit_minor))
+            if base_of(name) == SUSPENSE and line.account != SUSPENSE:
+                unknown.append(Breach(code=BreachCode.UNKNOWN_ACCOUNT, detail=line.account))
+        return tuple(placed), tuple(unknown)
+
+    # --- what a batch leaves behind
+
+    def take_touched(self) -> list[Balance]:
+        """The balances of the accounts touched since the last call, each once, in its latest state."""
+        balances = [slot.balance() for slot in self._touched]
+        for slot in self._touched:
+            slot.touched = False
+        self._touched = []
+        return balances
+
+    def take_outbox(self) -> dict[int, list[Leg]]:
+        """The legs to other lanes since the last call, by lane, in the order of their entries."""
+        outbox, self._outbox = self._outbox, defaultdict(list)
+        return outbox
+
+    # --- reading
+
+    def posted(self, account: str) -> int:
+        """An account's balance; 0 when it was never posted to, or belongs to another lane."""
+        slot = self._slots.get(account)
+        return 0 if slot is None else slot.posted_minor
+
+    def balances(self) -> Iterator[Balance]:
+        """Every account that was ever posted to."""
+        return (slot.balance() for slot in self._all() if slot.version)
+
+    def imbalance_minor(self) -> int:
+        """The sum of all accounts, debits positive, legs in flight included. Not 0 means that a line was lost."""
+        return sum(slot.nature.sign * slot.posted_minor for slot in self._all())
+
+    def _all(self) -> Iterator[Slot]:
+        yield self._in_flight
+        yield from self._slots.values()
+
+    def state_hash(self) -> str:
+        """The lane's state in 32 hex digits, whatever the order in which it came about."""
+        return state_hash([self])
+
+    # --- restoring
+
+    def restore(self, stored: StoredBalance) -> None:
+        """Takes over a balance from the changelog, older ones first. A version that goes back is asserted against."""
+        slot = self._restored(stored.account)
+        assert stored.version > slot.version, (
+            f"{stored.account} goes back from version {slot.version} to {stored.version}"
+        )
+        slot.posted_minor = stored.posted_minor
+        slot.version = stored.version
+        slot.as_of_us = stored.as_of_us
+        slot.event_id = stored.event_id
+        slot.entry_id = stored.entry_id
+
+    def check(self) -> None:
+        """Asserts that the accounts sum to zero: after a restore, that the changelog was whole."""
+        imbalance = self.imbalance_minor()
+        assert imbalance == 0, f"the accounts of lane {self.lane} are out of balance by {imbalance}"
+
+    def _restored(self, name: str) -> Slot:
+        slot = self._slots.get(name)
+        if slot is not None:
+            return slot
+        base = base_of(name)
+        slot = self._in_flight if base == IN_FLIGHT else self._slots.get(base)
+        if slot is None:
+            account = parse(base)
+            assert account is not None, f"{name} is no account of the chart"
+            slot = self._slots[base] = self._part(base) if account.of_house else self._own(account)
+        assert slot.account == name, f"{name} is not of lane {self.lane}"
+        return slot
+
+    # --- finding accounts
+
+    def _route(self, name: str) -> Slot:
+        """The slot behind a name that is no key of `_slots` yet; suspense for a name that is no account."""
+        slot = self._routes.get(name)
+        if slot is not None:
+            return slot
+        account = parse(name)
+        if account is None or name == IN_FLIGHT:
+            return self._slots.get(SUSPENSE) or self._route(SUSPENSE)
+        lane = self.lane if account.of_house else self._lane_of(account.owner)
+        if lane == self.lane:
+            slot = self._slots[name] = self._part(name) if account.of_house else self._own(account)
+            return slot
+        if len(self._routes) >= ROUTES_MAX:
+            self._routes.clear()
+        slot = self._routes[name] = Slot(name, account.owner, lane, account.nature)
+        return slot
+
+    def _own(self, account: Account) -> Slot:
+        return Slot(account.name, account.owner, self.lane, account.nature)
+
+    def _part(self, base: str) -> Slot:
+        """A new slot for this lane's part of an account of the house."""
+        account = parse(base)
+        assert account is not None
+        return Slot(part_of_lane(base, self.lane), base, self.lane, account.nature)
+
+
+def state_hash(books: Iterable[Book]) -> str:
+    """One hash of all lanes: account, balance and version of each. The same however many lanes share the accounts.
+
+    The lanes' parts of an account of the house are added up first, and legs at rest are none of the state.
+    """
+    total = 0
+    house: dict[str, tuple[int, int]] = {}
+    for book in books:
+        for balance in book.balances():
+            if "@" not in balance.account:
+                total += _hash(balance.account, balance.posted_minor, balance.version)
+                continue
+            posted, version = house.get(base_of(balance.account), (0, 0))
+            house[base_of(balance.account)] = posted + balance.posted_minor, version + balance.version
+    total += sum(_hash(account, *state) for account, state in house.items() if account != IN_FLIGHT)
+    return f"{total % (1 << 8 * _HASH_BYTES):0{2 * _HASH_BYTES}x}"
+
+
+def _hash(account: str, posted_minor: int, version: int) -> int:
+    digest = blake2b(f"{account}|{posted_minor}|{version}".encode(), digest_size=_HASH_BYTES).digest()
+    return int.from_bytes(digest, "big")
