@@ -48,7 +48,7 @@ BatchHandler = Callable[[Batch], Awaitable[None]]
 HandlerT = TypeVar("HandlerT", bound=BatchHandler)
 
 
-class Boot(BootStrategy):  # type: ignore[misc]  # Faust has no types
+class Boot(BootStrategy):
     """The services of a batched worker: no tables, no streams, no web server, no sensors."""
 
     def server(self) -> Iterable[Service]:
@@ -66,13 +66,13 @@ class Subscriber(Service):
     async def on_start(self) -> None:
         await self._app.consumer.subscribe(self._app.topic_names)
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]  # mode has no types
     async def _beat(self) -> None:
         async for _ in self.itertimer(1.0, name="watchdog"):
             self._app.watchdog.beat()
 
 
-class BatchApp(faust.App):  # type: ignore[misc]  # Faust has no types
+class BatchApp(faust.App):
     """A stage's worker. The stage's name is also its consumer group, behind ``koban-``.
 
     ``exactly_once``: each round of a lane is one Kafka transaction of what it wrote and the offsets it read, under the
@@ -241,7 +241,8 @@ class BatchApp(faust.App):  # type: ignore[misc]  # Faust has no types
         self.rebalancing = False
 
     def on_init_dependencies(self) -> Iterable[Service]:
-        return self.boot_strategy.server()
+        services: Iterable[Service] = self.boot_strategy.server()
+        return services
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)

@@ -30,14 +30,14 @@ class LaneAssignor(AbstractPartitionAssignor):
         self.topic_sets: list[TopicSet] = [tuple(sorted(topics)) for topics in topic_sets]
         self.owned: Owned = {}
 
-    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:  # type: ignore[override]  # aiokafka calls it on the object as well as on the class
+    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         return ConsumerProtocolMemberMetadata(self.version, sorted(topics), msgspec.json.encode(self.owned))
 
-    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:  # type: ignore[override]  # see metadata
+    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         mine = {topic: sorted(partitions) for topic, partitions in assignment.assignment}
         self.owned = {topics[0]: mine[topics[0]] for topics in self.topic_sets if topics[0] in mine}
 
-    def assign(  # type: ignore[override]  # see metadata
+    def assign(
         self, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
         subscriptions = {member: set(metadata.subscription) for member, metadata in members.items()}

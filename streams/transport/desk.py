@@ -67,7 +67,7 @@ class Desk:
 
     def wanted(self) -> set[TopicPartition]:
         """Partitions that chunks are welcome of."""
-        return {tp for runner in self.runners.values() if not runner.full for tp in runner.tps}
+        return {tp for runner in self.runners.values() if runner.wants_more for tp in runner.tps}
 
     def put(self, chunk: Chunk) -> None:
         runner = self._by_partition.get((chunk.topic, chunk.partition))

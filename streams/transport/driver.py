@@ -16,7 +16,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
-
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as faust_driver
 from faust.types import TP
@@ -38,7 +37,7 @@ class LostRecordsError(RuntimeError):
     """Records that this group has not read are gone, or the topic is another one than the group has read."""
 
 
-class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class Listener(ConsumerRebalanceListener):
     """Passes rebalances on. aiokafka only logs what a listener raises, so errors crash the app here."""
 
     def __init__(self, consumer: Consumer) -> None:
@@ -191,13 +190,13 @@ class Consumer(FaustConsumer):
     def assignment(self) -> set[TP]:
         return _tps(self._kafka.assignment()) if self._kafka is not None else set()
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]  # mode has no types
     async def _commit_handler(self) -> None:
         """Faust's commit timer. Here each lane commits for itself, in step with its work; this keeps the figures."""
         async for _ in self.itertimer(1.0, name="lag"):
             self.app.desk.report()
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]  # mode has no types
     async def _commit_livelock_detector(self) -> None:
         """Faust's detector only logs; the app's watchdog ends the worker."""
 

@@ -40,8 +40,8 @@ class LaneLog:
             enable_auto_commit=False,
             max_partition_fetch_bytes=FETCH_BYTES,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             async for records in self._read(consumer, topic, last):
                 yield records
         finally:
@@ -77,8 +77,8 @@ class LaneLog:
 
 
 async def _partitions(consumer: Any, topic: str) -> set[int] | None:
-    """Partition numbers of a topic, or None. The client has asked the broker when this returns."""
+    """Partition numbers of a topic, or None."""
     async with asyncio.timeout(METADATA_TIMEOUT_S):
-        await consumer.topics()
-    partitions: set[int] | None = consumer.partitions_for_topic(topic)
+        cluster = await consumer._client.fetch_all_metadata()
+    partitions: set[int] | None = cluster.partitions_for_topic(topic)
     return partitions

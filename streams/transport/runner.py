@@ -99,6 +99,7 @@ class Runner:
         self._queued_records = 0
         self._queued_bytes = 0
         self._draining = False
+        self._reading = False
         self._commit_due_at = 0.0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -114,9 +115,14 @@ class Runner:
         """Back-pressure: while it is, the lane's partitions are left with the fetcher, which then stops fetching."""
         return self._queued_records >= self._limits.records_max or self._queued_bytes >= self._limits.bytes_max
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether chunks are welcome: not before the lane is restored, and not while it is full."""
+        return self._reading and not self.full
+
     def put(self, chunk: Chunk) -> None:
         """Queues what was fetched. A draining lane takes nothing: its next owner reads it again."""
-        if self._draining:
+        if not self._reading:
             return
         self._chunks.append(chunk)
         self._queued_records += len(chunk.records)
@@ -126,6 +132,7 @@ class Runner:
     async def drain(self) -> None:
         """Finishes the batch in work, commits, forgets what is queued. Nothing of the lane runs when this returns."""
         self._draining = True
+        self._reading = False
         self._chunks.clear()
         self._queued_records = self._queued_bytes = 0
         self._wake.set()
@@ -134,9 +141,12 @@ class Runner:
 
     async def cancel(self) -> None:
         """Stops at once, in the middle of whatever it is; nothing is committed that was not."""
+        self._reading = False
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._transactions is not None:
+            await self._transactions.abandon()
 
     async def release(self) -> None:
         """Lets go of the lane's object and its own writer. The lane was drained."""
@@ -163,9 +173,9 @@ class Runner:
             await self._commit_if(self.restored)
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except Exception as error:
+            self._reading = False
             self._on_crash(error)
-            raise
 
     async def _prepare(self) -> None:
         """Restores, unless the lane stayed here over a rebalance and nobody moved its offsets meanwhile."""
@@ -175,6 +185,7 @@ class Runner:
         if not self._draining:
             self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
             self._group.resume(self.done)
+            self._reading = True
 
     async def _restore(self) -> None:
         """Fences first: only then the committed offsets and the end of the log are final."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from schemas.partitioning import lane_of_key
@@ -108,6 +110,15 @@ class TransactionalWriter(Writer):
         # aiokafka commits a transaction even if a record batch of it was refused: each must be awaited before.
         await asyncio.gather(self.write(outputs), producer.send_offsets_to_transaction(positions, self._group))
         await producer.commit_transaction()
+
+    async def abandon(self) -> None:
+        """Aborts what is open, so that readers need not wait for its time-out, and stops; not an error if it can't."""
+        producer = self._producer
+        with contextlib.suppress(KafkaError, AssertionError, TimeoutError):
+            async with asyncio.timeout(ABORT_TIMEOUT_S):
+                if producer._txn_manager.is_in_transaction():
+                    await producer.abort_transaction()
+                await producer.stop()
 
 
 @lru_cache(maxsize=KEYS_CACHED_MAX)
