@@ -130,7 +130,7 @@ def load_file(path: Path) -> Topic:
 
 def load(folder: Path = FOLDER) -> dict[str, Topic]:
     """All contracts of a folder by topic name, in alphabetical order. Raises ValueError for the first broken one."""
-    topics = {topic.name: topic for topic in map(load_file, sorted(folder.glob("*.yaml")))}
+    topics = {topic.name: topic for topic in map(load_file, sorted(folder.glob("*.yaml"), key=lambda path: path.stem))}
     for topic in topics.values():
         if topic.dead_letter_topic is not None and topic.dead_letter_topic not in topics:
             raise ValueError(f"{topic.name}.yaml: its dead-letter topic {topic.dead_letter_topic} has no contract")
