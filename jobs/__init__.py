@@ -1,1 +1,1 @@
-"""Flink jobs and how a Flink environment is made."""
+"""The Flink jobs, and the keeper that keeps each of them running, once."""

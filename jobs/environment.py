@@ -1,0 +1,69 @@
+"""How a Flink environment is made: where the cluster is, how often a job's state is saved, what it starts from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jobs.catalogue import Job, checkpoint_interval_s, checkpoints_dir
+from koban.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+"""What the TaskManager's Python must find the project's packages in."""
+CHECKPOINTS_RETAINED = 3
+IDLE_TIMEOUT_S = 30
+"""A partition without events for so long no longer holds event time back.
+
+Long enough for a stage in front to be killed and come back: event time that ran on meanwhile would make its events late.
+"""
+
+
+def job_options(settings: Settings, job: Job, start_from: str | None) -> dict[str, str]:
+    """Flink's options for one run of a job. ``start_from`` is a checkpoint or savepoint path; None starts afresh."""
+    flink = urlsplit(settings.flink_url)
+    options = {
+        "execution.target": "remote",
+        "rest.address": flink.hostname or "127.0.0.1",
+        "rest.port": str(flink.port or 8081),
+        "pipeline.name": job.name,
+        "parallelism.default": str(settings.flink_parallelism),
+        "pipeline.max-parallelism": "128",
+        "execution.checkpointing.interval": f"{checkpoint_interval_s(settings, job.name)} s",
+        "execution.checkpointing.min-pause": "200 ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.dir": checkpoints_dir(settings, job.name).absolute().as_uri(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": str(CHECKPOINTS_RETAINED),
+        "execution.checkpointing.timeout": "2 min",
+        "execution.checkpointing.tolerable-failed-checkpoints": "20",
+        "state.backend.type": "hashmap",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "500 ms",
+        "restart-strategy.exponential-delay.max-backoff": "5 s",
+        "restart-strategy.exponential-delay.jitter-factor": "0",
+        "table.local-time-zone": "Asia/Tokyo",
+        "table.exec.source.idle-timeout": f"{IDLE_TIMEOUT_S} s",
+        "table.exec.state.ttl": f"{settings.volumes_state_days} d" if job.name == "volumes" else "0 s",
+        **job.options,
+    }
+    if start_from is not None:
+        # CLAIM: the new run owns what it starts from, and clears it away once it has a newer checkpoint of its own.
+        options["execution.state-recovery.path"] = start_from
+        options["execution.state-recovery.claim-mode"] = "CLAIM"
+    if job.kind == "datastream":
+        options |= python_options()
+    return options
+
+
+def python_options() -> dict[str, str]:
+    """Which Python runs a DataStream job's functions, and where it finds the project."""
+    return {
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        "python.pythonpath": str(ROOT),
+        "python.execution-mode": os.environ.get("KOBAN_PYTHON_MODE", "process"),
+        "python.fn-execution.bundle.size": "2000",
+        "python.fn-execution.bundle.time": "200",
+    }
