@@ -54,6 +54,13 @@ class MemoryPayments(MemorySink):
     async def refresh_unplaced(self) -> None:
         """Nothing to do: there is no delay."""
 
+    async def indices(self) -> set[str]:
+        """See ``PaymentStore.indices``."""
+        return {UNPLACED, *(index for index, _ in self.stored)}
+
+    async def create(self, index: str) -> None:
+        """Nothing to do: a dict takes any key."""
+
     def _documents(self, places: set[tuple[str, str]]) -> dict[str, list[PaymentDocument]]:
         found: dict[str, list[PaymentDocument]] = {}
         for place in sorted(places & self.stored.keys()):

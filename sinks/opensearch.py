@@ -21,6 +21,10 @@ TIMEOUT_S = 30.0
 _BULK = "/_bulk?filter_path=items.*.status,items.*.error.type,items.*.error.reason"
 
 
+_NOT_THE_ITEMS_FAULT = frozenset({"cluster_block_exception", "index_not_found_exception"})
+"""A disk that is too full blocks writes with 403; an index that is not there yet, or no longer, answers 404."""
+
+
 class _Fault(msgspec.Struct):
     type: str = ""
     reason: str = ""
@@ -119,6 +123,6 @@ def _result(item: Item, answer: _ItemAnswer) -> Result:
     reason = f"{fault.type}: {fault.reason}"
     if answer.status == 409:
         return Result(Outcome.STALE, reason)
-    if answer.status in BUSY or fault.type == "cluster_block_exception":  # a disk too full blocks writes with 403
+    if answer.status in BUSY or fault.type in _NOT_THE_ITEMS_FAULT:
         return Result(Outcome.RETRY, reason)
     return Result(Outcome.REFUSED, reason)

@@ -14,6 +14,8 @@ from koban.search.document import UNPLACED
 from sinks.payment_store import ALIAS
 
 ALERTS = "alerts"
+PROGRESS = "koban-progress"
+"""How far each lane of each indexing stage is complete: a handful of tiny documents."""
 REFRESH_INTERVAL_S = 1
 SHARDS = 2
 _PREFIX_SIGNS_MAX = 20
@@ -115,6 +117,12 @@ ALERT_FIELDS: dict[str, Any] = {
     "signals": _LONG,
 }
 
+PROGRESS_FIELDS: dict[str, Any] = {
+    "stage": _KEYWORD,
+    "partition": {"type": "integer"},
+    "complete_to_us": _LONG,
+}
+
 
 def template(
     patterns: list[str], fields: dict[str, Any], *, alias: str | None = None, routed: bool = False, replicas: int = 0
@@ -142,7 +150,9 @@ async def ensure(client: AsyncOpenSearch, *, replicas: int = 0) -> None:
     await client.indices.put_index_template(name="koban-payments", body=payments)
     alerts = template([ALERTS], ALERT_FIELDS, replicas=replicas)
     await client.indices.put_index_template(name="koban-alerts", body=alerts)
-    for index in (UNPLACED, ALERTS):
+    progress = template([PROGRESS], PROGRESS_FIELDS, replicas=replicas)
+    await client.indices.put_index_template(name="koban-progress", body=progress)
+    for index in (UNPLACED, ALERTS, PROGRESS):
         if not await client.indices.exists(index=index):
             # Another worker may create it between the question and this.
             await client.indices.create(index=index, params={"ignore": 400})

@@ -43,6 +43,14 @@ class PaymentStore(Protocol):
         """Make ``unplaced`` count what was written. Raises Transient."""
         ...
 
+    async def indices(self) -> set[str]:
+        """The indices that payments are in. Raises Transient."""
+        ...
+
+    async def create(self, index: str) -> None:
+        """Create an index of payments, unless it is there. Raises Transient."""
+        ...
+
 
 def item_of(document: PaymentDocument) -> Item:
     """A document as it is written: the number of its events is its version."""
@@ -80,6 +88,7 @@ class _Count(msgspec.Struct):
     count: int
 
 
+_EXISTS = b'"resource_already_exists_exception"'
 _MISSING_INDEX = b'"index_not_found_exception"'
 _FOUND_MAX = 10_000
 _TIMEOUT_S = 10.0
@@ -118,6 +127,16 @@ class OpenSearchPayments:
     async def refresh_unplaced(self) -> None:
         """See ``PaymentStore.refresh_unplaced``."""
         await self._http.ask("POST", f"/{UNPLACED}/_refresh")
+
+    async def indices(self) -> set[str]:
+        """See ``PaymentStore.indices``."""
+        return set(msgspec.json.decode(await self._http.ask("GET", f"/_alias/{ALIAS}"), type=dict[str, msgspec.Raw]))
+
+    async def create(self, index: str) -> None:
+        """See ``PaymentStore.create``. Its mappings and aliases come from the template."""
+        status, answer = await self._http.request("PUT", f"/{index}")
+        if status != 200 and _EXISTS not in answer:
+            raise Transient(f"index {index} can't be created: {answer[:200].decode(errors='replace')}")
 
     async def close(self) -> None:
         """Close the connections."""

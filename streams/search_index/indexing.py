@@ -32,6 +32,8 @@ from streams.transport.batch import Record
 STAGE = "search-index"
 ROUNDS_MAX = 5
 """Stale writes are folded again this often in one batch; more means that two workers fight over a lane."""
+MONTHS_MAX = 240
+"""Payments lie in at most this many indices: a broken clock must not fill the cluster with empty months."""
 
 Rejected = list[tuple[Record, InvalidEvent]]
 
@@ -54,14 +56,22 @@ class _Story(msgspec.Struct):
 
 
 class Indexer:
-    """Indexes batches through a store and a sink. Keeps nothing from one batch to the next."""
+    """Indexes batches through a store and a sink. Remembers nothing of them, only which indices there are."""
 
     def __init__(self, store: PaymentStore, sink: Sink) -> None:
         self._store = store
         self._sink = sink
+        self._indices: set[str] = set()
 
     async def index(self, partition: int, records: Sequence[Record]) -> Indexed:
         """Bring the index up to these records of one lane. Raises Transient when OpenSearch does not take them now."""
+        try:
+            return await self._index(partition, records)
+        except Transient:
+            self._indices.clear()  # an index may have been what was missing
+            raise
+
+    async def _index(self, partition: int, records: Sequence[Record]) -> Indexed:
         done = Indexed()
         stories = _stories(partition, records, done.rejected)
         known = await self._known(stories)
@@ -70,7 +80,7 @@ class Indexer:
                 return done
             documents = _fold(stories, known, done)
             new = [document for document in documents if document not in known.get(document.payment_id, ())]
-            settled, stale = await self._write(new, stories, done)
+            settled, stale = await self._write(await self._with_index(new, stories, done), stories, done)
             same = [document for document in documents if document in known.get(document.payment_id, ())]
             done.unchanged += len(same)
             await self._place(same + settled, known)
@@ -93,6 +103,24 @@ class Indexer:
             if payment not in known and not _begins(story)
         ]
         return known | await self._store.find(lost)
+
+    async def _with_index(
+        self, documents: list[PaymentDocument], stories: dict[str, _Story], done: Indexed
+    ) -> list[PaymentDocument]:
+        """The documents whose index there is, created if need be; those of a month too many are rejected."""
+        if missing := {document.index() for document in documents} - self._indices:
+            self._indices = await self._store.indices()
+            for index in sorted(missing - self._indices)[: max(0, MONTHS_MAX - len(self._indices))]:
+                await self._store.create(index)
+                self._indices.add(index)
+        fitting = []
+        for document in documents:
+            if document.index() in self._indices:
+                fitting.append(document)
+                continue
+            fault = InvalidEvent(ReasonCode.REFUSED, f"{document.day} is in a month of its own, and there are too many")
+            done.rejected += [(record, fault) for record in stories[document.payment_id].records]
+        return fitting
 
     async def _write(
         self, documents: list[PaymentDocument], stories: dict[str, _Story], done: Indexed
