@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 import aiokafka.producer.sender
@@ -52,26 +53,29 @@ class Writer:
             await asyncio.gather(*futures)
 
     async def _send(self, outputs: Iterable[Output]) -> list[asyncio.Future[Any]]:
-        futures: list[asyncio.Future[Any]] = []
+        """Hands over the first record batch of every partition before the second of any: a transaction then learns of
+        all its partitions at once. One that is added while another is written to makes the broker refuse the write
+        for a moment (Kafka 4 verifies, and tells older clients that replicas are missing)."""
         producer = self._producer
-        building: dict[tuple[str, int], Any] = {}
+        building: dict[tuple[str, int], list[Any]] = {}
         counts: dict[str, int] = {}
         for topic, partition, key, value, headers, timestamp_ms in outputs:
             if topic not in counts:
                 counts[topic] = len(await producer.partitions_for(topic))
             if partition is None:
                 partition = partition_of(key, counts[topic])  # noqa: PLW2901  # the record's own, now decided
-            place = (topic, partition)
-            builder = building.get(place)
-            if builder is None:
-                builder = building[place] = producer.create_batch()
-            if builder.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
-                futures.append(await producer.send_batch(builder, topic, partition=partition))
-                builder = building[place] = producer.create_batch()
-                builder.append(timestamp=timestamp_ms, key=key, value=value, headers=headers)
-        for (topic, partition), builder in building.items():
-            builder.close()
-            futures.append(await producer.send_batch(builder, topic, partition=partition))
+            builders = building.get((topic, partition))
+            if builders is None:
+                builders = building[topic, partition] = [producer.create_batch()]
+            if builders[-1].append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+                builders.append(producer.create_batch())
+                builders[-1].append(timestamp=timestamp_ms, key=key, value=value, headers=headers)
+        futures: list[asyncio.Future[Any]] = []
+        for layer in zip_longest(*building.values()):
+            for (topic, partition), builder in zip(building, layer, strict=True):
+                if builder is not None:
+                    builder.close()
+                    futures.append(await producer.send_batch(builder, topic, partition=partition))
         return futures
 
 
@@ -108,7 +112,8 @@ class TransactionalWriter(Writer):
         await producer.begin_transaction()
         positions = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
         # aiokafka commits a transaction even if a record batch of it was refused: each must be awaited before.
-        await asyncio.gather(self.write(outputs), producer.send_offsets_to_transaction(positions, self._group))
+        await self.write(outputs)
+        await producer.send_offsets_to_transaction(positions, self._group)
         await producer.commit_transaction()
 
     async def abandon(self) -> None:
