@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Slots of the cluster that each job takes."""
     volumes_state_days: int = 4
     """A minute of a merchant that saw no event for so long is forgotten: a later event would start its row anew."""
+    cashback_story_days: int = 400
+    """How long a payment's cashback is remembered for its refunds, which come for up to 365 days."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
