@@ -125,7 +125,7 @@ def _top_up_source(body: Body) -> str:
         return _clearing(body.bank_id or body.funding_id)
     if body.source == "paylater":
         return "A.paylater_recv"
-    return f"A.card_recv.{body.source}"
+    return f"A.card_recv.{body.funding_id or body.source}"
 
 
 def _clearing(bank: str | None) -> str:

@@ -55,8 +55,8 @@ CASES = [
     ),
     (
         "TopUpCompleted",
-        {"wallet_id": "u", "amount_minor": 500, "source": "card", "verified": True},
-        {"A.card_recv.card": 500, "U.u.money_lite": -500},
+        {"wallet_id": "u", "amount_minor": 500, "source": "card", "verified": True, "funding_id": "visa"},
+        {"A.card_recv.visa": 500, "U.u.money_lite": -500},
     ),
     (
         "TopUpCompleted",

@@ -1,0 +1,20 @@
+"""Runs the ledger: `python -m streams.ledger`, set up by `KOBAN_*` variables."""
+
+from __future__ import annotations
+
+import os
+
+from koban.settings import Settings
+from streams.ledger.lane import TOPICS, LedgerLane
+from streams.transport import BatchApp
+
+
+def ledger_app(settings: Settings) -> BatchApp:
+    """Valid events, cashback and legs in; journal, balances, legs to other lanes and dead letters out, exactly once."""
+    app = BatchApp("ledger", settings, exactly_once=True)
+    app.lanes(TOPICS, lambda lane: LedgerLane(lane, settings.payment_partitions, app.count))
+    return app
+
+
+if __name__ == "__main__":
+    ledger_app(Settings.from_environ(os.environ)).main()

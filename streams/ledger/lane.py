@@ -1,0 +1,188 @@
+"""One lane of the ledger: events and legs in; journal entries, balances and legs to other lanes out.
+
+All of a batch's output is written in one transaction with its offsets, so each event and each leg takes effect once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from koban.ledger.book import Book
+from koban.ledger.facts import Fact, decode_balance, decode_fact, decode_legs
+from koban.ledger.postings import UnknownEventTypeError
+from koban.records import Balance, Entry, Leg, Legs
+from schemas import codec
+from schemas.cloudevents import HeaderMaker
+from schemas.dead_letters import DeadLetter
+from schemas.errors import InvalidEvent, ReasonCode
+from schemas.partitioning import lane_of
+from streams.transport import Batch, Lane, LaneLog
+from streams.transport.batch import Record
+
+VALID, CASHBACK, LEGS = TOPICS = ("payments-valid", "cashback", "ledger-legs")
+JOURNAL, BALANCES, DEAD_LETTERS = "journal", "balances", "payments-dlq"
+LEGS_IN_RECORD_MAX = 2_000
+CASHBACK_TYPES = frozenset(("CashbackAccrued", "CashbackGranted", "CashbackCanceled", "CashbackClawedBack"))
+"""What the cashback job may say; anything else on its topic is refused, since no gate stands before it."""
+
+_encode = msgspec.json.Encoder().encode
+_headers = HeaderMaker("ledger")
+
+
+class LedgerLane(Lane):
+    """The book of one lane, fed by batches. `count` counts outcomes; `clock_us` is now in UTC microseconds."""
+
+    def __init__(
+        self,
+        partition: int,
+        lanes: int,
+        count: Callable[[str, int], None] = lambda outcome, n: None,
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        super().__init__(partition)
+        self.book = Book(partition, lambda owner: lane_of(owner, lanes))
+        self._count = count
+        self._clock_us = clock_us
+
+    async def restore(self, log: LaneLog) -> None:
+        """Rebuilds the book from the balances that the lane itself wrote."""
+        restore = self.book.restore
+        async for records in log.read(BALANCES):
+            for record in records:
+                if record.value is not None:
+                    restore(decode_balance(record.value))
+        self.book.check()
+
+    async def on_batch(self, batch: Batch) -> None:
+        """Posts events or applies legs, then writes what that left behind."""
+        at_us = self._clock_us()
+        times = self._arrive(batch) if batch.topic == LEGS else self._post(batch, at_us)
+        self._emit_legs(batch, times, at_us)
+        self._emit_balances(batch, times, at_us)
+
+    # --- in
+
+    def _post(self, batch: Batch, at_us: int) -> dict[str, int]:
+        """Writes an entry for each event that moves money. Event id → the timestamp of its record, in ms."""
+        post, times, posted = self.book.post, {}, 0
+        for record, fact in zip(batch.records, self._facts(batch, at_us), strict=True):
+            if fact is None:
+                continue
+            try:
+                entry = post(fact)
+            except UnknownEventTypeError as unknown:
+                error = InvalidEvent(ReasonCode.UNKNOWN_TYPE, f"the books have no rule for {unknown}", "event_type")
+                self._reject(batch, record, error, at_us)
+                continue
+            if entry is None:
+                continue
+            times[entry.event_id] = record.timestamp
+            posted += 1
+            self._emit_entry(batch, record, entry, at_us)
+        self._count("posted", posted)
+        return times
+
+    def _arrive(self, batch: Batch) -> dict[str, int]:
+        """Applies the legs. Event id → the timestamp of the record that brought its leg, in ms."""
+        arrive, times, applied = self.book.arrive, {}, 0
+        for record in batch.records:
+            assert record.value is not None
+            legs = decode_legs(record.value).legs
+            for leg in legs:
+                breach = arrive(leg)
+                if breach is not None:
+                    self._count(f"breach_{breach}", 1)
+                times[leg.event_id] = record.timestamp
+            applied += len(legs)
+        self._count("legs_applied", applied)
+        return times
+
+    def _facts(self, batch: Batch, at_us: int) -> list[Fact | None]:
+        """The batch's facts in order; None where a record was rejected."""
+        if batch.topic == VALID:
+            try:
+                return [decode_fact(record.value) for record in batch.records]  # type: ignore[arg-type]  # None raises
+            except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
+                pass  # one of them is bad: look at each
+        return [self._fact(batch, record, at_us) for record in batch.records]
+
+    def _fact(self, batch: Batch, record: Record, at_us: int) -> Fact | None:
+        raw = record.value or b""
+        try:
+            event = codec.decode(raw)
+            if batch.topic == CASHBACK and type(event).__name__ not in CASHBACK_TYPES:
+                raise InvalidEvent(ReasonCode.REFUSED, f"{type(event).__name__} does not belong on {CASHBACK}")
+        except InvalidEvent as error:
+            self._reject(batch, record, error, at_us)
+            return None
+        return decode_fact(codec.encode(event))
+
+    # --- out
+
+    def _reject(self, batch: Batch, record: Record, error: InvalidEvent, at_us: int) -> None:
+        letter = DeadLetter.of(
+            error,
+            stage="ledger",
+            topic=batch.topic,
+            partition=batch.partition,
+            offset=record.offset,
+            at_us=at_us,
+            producer="gate" if batch.topic == VALID else "cashback",
+        )
+        batch.emit(
+            DEAD_LETTERS,
+            record.value,
+            key=record.key,
+            headers=letter.headers(),
+            timestamp_ms=record.timestamp,
+            partition=self.partition,
+        )
+        self._count("rejected", 1)
+
+    def _emit_entry(self, batch: Batch, record: Record, entry: Entry, at_us: int) -> None:
+        for breach in entry.breaches:
+            self._count(f"breach_{breach.code}", 1)
+        headers = _headers.derived(
+            "journal-entry", entry.entry_id, at_us, correlation_id=entry.payment_id, causation_id=entry.event_id
+        )
+        batch.emit(
+            JOURNAL,
+            _encode(entry),
+            key=record.key,
+            headers=headers,
+            timestamp_ms=record.timestamp,
+            partition=self.partition,
+        )
+
+    def _emit_legs(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
+        """Legs of one destination share records: each carries the timestamp of its first leg, the one waiting most."""
+        for lane, legs in self.book.take_outbox().items():
+            for start in range(0, len(legs), LEGS_IN_RECORD_MAX):
+                self._emit_legs_record(batch, lane, legs[start : start + LEGS_IN_RECORD_MAX], times, at_us)
+
+    def _emit_legs_record(self, batch: Batch, lane: int, legs: list[Leg], times: dict[str, int], at_us: int) -> None:
+        batch.emit(
+            LEGS,
+            _encode(Legs(from_lane=self.partition, to_lane=lane, legs=tuple(legs))),
+            headers=_headers.derived("ledger-legs", f"{legs[0].entry_id}:{lane}", at_us),
+            timestamp_ms=times[legs[0].event_id],
+            partition=lane,
+        )
+
+    def _emit_balances(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
+        for balance in self.book.take_touched():
+            self._emit_balance(batch, balance, times[balance.event_id], at_us)
+
+    def _emit_balance(self, batch: Batch, balance: Balance, timestamp_ms: int, at_us: int) -> None:
+        account = balance.account
+        batch.emit(
+            BALANCES,
+            _encode(balance),
+            key=account.encode(),
+            headers=_headers.derived("balance", f"{account}:{balance.version}", at_us, causation_id=balance.event_id),
+            timestamp_ms=timestamp_ms,
+            partition=self.partition,
+        )

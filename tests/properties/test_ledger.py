@@ -1,0 +1,320 @@
+"""The ledger's invariants over random events, lanes, schedules and crashes.
+
+The lanes are the real ones; topics, offsets and transactions are a few lines of memory. A round is a transaction: a
+lane's batch, all it emitted and its offset hold together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from koban.events import EVENT_TYPES, Event, partition_key
+from koban.ledger.book import Book, state_hash
+from schemas import codec
+from schemas.partitioning import lane_of
+from streams.ledger.lane import CASHBACK, CASHBACK_TYPES, LEGS, TOPICS, VALID, LedgerLane
+from streams.transport import Batch
+
+# --- topics in memory
+
+
+class Stored(NamedTuple):
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class Platform:
+    """Topics, committed offsets, and the lanes at work. Which lane works next on what, and crashes, the test says."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        self.topics: dict[tuple[str, int], list[Stored]] = defaultdict(list)
+        self.committed: dict[tuple[str, int], int] = defaultdict(int)
+        self.at_work: dict[int, LedgerLane] = {}
+
+    def send(self, events: Iterable[Event]) -> None:
+        """Puts events where the gate, or the cashback job, would."""
+        for event in events:
+            topic = CASHBACK if type(event).__name__ in CASHBACK_TYPES else VALID
+            key = partition_key(event)
+            self.append(
+                topic, lane_of(key, self.lanes), key.encode(), codec.encode(event), event.occurred_at_us // 1000
+            )
+
+    def append(self, topic: str, lane: int, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
+        log = self.topics[topic, lane]
+        log.append(Stored(len(log), timestamp_ms, key, value))
+
+    def waiting(self) -> list[tuple[str, int]]:
+        """Topics and lanes with records that no lane has taken yet."""
+        places = [(topic, lane) for topic in TOPICS for lane in range(self.lanes)]
+        return [place for place in places if self.committed[place] < len(self.topics[place])]
+
+    def round(self, topic: str, lane: int, records_max: int, *, crash: bool = False) -> None:
+        """One transaction of a lane. With ``crash`` the worker dies before it commits: nothing of it holds."""
+        start = self.committed[topic, lane]
+        records = self.topics[topic, lane][start : start + records_max]
+        batch = Batch(topic, lane, records, start + len(records))
+        at_once(self._work(batch))
+        if crash:
+            del self.at_work[lane]
+            return
+        self.committed[topic, lane] = batch.next_offset
+        for output in batch.outputs:
+            assert output.partition is not None
+            assert output.timestamp_ms is not None
+            self.append(output.topic, output.partition, output.key, output.value, output.timestamp_ms)
+
+    async def _work(self, batch: Batch) -> None:
+        lane = self.at_work.get(batch.partition)
+        if lane is None:
+            lane = self.at_work[batch.partition] = await self.restored(batch.partition)
+        await lane.on_batch(batch)
+
+    async def restored(self, partition: int) -> LedgerLane:
+        """A worker that takes the lane over: all it knows is what is committed."""
+        lane = LedgerLane(partition, self.lanes, clock_us=lambda: 1)
+        await lane.restore(Log(self.topics["balances", partition]))  # type: ignore[arg-type]  # it reads like a LaneLog
+        return lane
+
+    def drain(self) -> None:
+        """Works until nothing waits, legs included."""
+        while places := self.waiting():
+            for place in places:
+                self.round(*place, 100)
+
+    def values(self, topic: str) -> list[dict[str, Any]]:
+        return [
+            msgspec.json.decode(record.value or b"")
+            for lane in range(self.lanes)
+            for record in self.topics[topic, lane]
+        ]
+
+    def balances(self) -> dict[str, dict[str, Any]]:
+        """The newest record of each account, as compaction would leave it."""
+        return {balance["account"]: balance for balance in self.values("balances")}
+
+    def waiting_minor(self) -> int:
+        """Σ debits of the legs that were sent and not applied."""
+        total = 0
+        for lane in range(self.lanes):
+            for record in self.topics[LEGS, lane][self.committed[LEGS, lane] :]:
+                total += sum(leg["debit_minor"] for leg in msgspec.json.decode(record.value or b"")["legs"])
+        return total
+
+    def books(self) -> list[Book]:
+        return [at_once(self.restored(lane)).book for lane in range(self.lanes)]
+
+
+def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Runs a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits for something")
+
+
+class Log:
+    """The committed past of one lane, in small lists."""
+
+    def __init__(self, records: list[Stored]) -> None:
+        self._records = records
+
+    async def read(self, topic: str, last: int | None = None) -> AsyncIterator[Sequence[Stored]]:
+        assert topic == "balances"
+        for start in range(0, len(self._records), 7):
+            yield self._records[start : start + 7]
+
+
+# --- random events
+
+
+WALLETS, MERCHANTS, CAMPAIGNS = ("w-1", "w-2", "w-3", "w.held"), ("m-1", "m-2", "m-3"), ("c-1", "c-2")
+LIMITED = ("voucher", "points_ltd")
+PLAIN = ("points", "money_lite", "money", "card", "paylater")
+amounts = st.integers(1, 2_000) | st.sampled_from((1, 999_999, 1_000_000))
+tenders = st.lists(
+    st.builds(lambda kind, amount: {"kind": kind, "amount_minor": amount}, st.sampled_from(PLAIN), amounts)
+    | st.builds(
+        lambda kind, amount: {"kind": kind, "amount_minor": amount, "lot": "l-1"}, st.sampled_from(LIMITED), amounts
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@st.composite
+def bodies(draw: st.DrawFn, event_type: str) -> dict[str, Any]:
+    """A body with every field that some event type asks for; each type takes its own."""
+    paid = draw(tenders)
+    total = sum(tender["amount_minor"] for tender in paid)
+    amount = total if event_type.startswith(("Payment", "Authorization", "Refund")) else draw(amounts)
+    wallet, other = draw(st.permutations(WALLETS))[:2]
+    gross = draw(amounts) + 10
+    line = draw(st.sampled_from(("U.w-1.money", "A.bank", "X.fraud", "U.w-2.gold", "M.m-1.payable", "L.in_flight")))
+    return {
+        "wallet_id": wallet, "receiver_wallet_id": other, "merchant_id": draw(st.sampled_from(MERCHANTS)),
+        "campaign_id": draw(st.sampled_from(CAMPAIGNS)), "owner_id": wallet, "bank_id": "b-1", "store_id": "s-1",
+        "amount_minor": amount, "authorized_minor": total, "captured_minor": draw(st.integers(0, total)),
+        "tenders": paid, "source": draw(st.sampled_from(("bank", "card", "paylater"))), "verified": draw(st.booleans()),
+        "kind": draw(st.sampled_from(("money", "money_lite"))), "fee_minor": draw(st.integers(0, 3)), "tax_minor": 2,
+        "early_fee_minor": draw(st.integers(0, 3)), "gross_minor": gross, "fee_rate_bp": 160, "period": "2026-01",
+        "approvals": ["a-1", "a-2"], "shard": draw(st.sampled_from(("s-1", "s-2"))), "epoch": 1, "seq": 1,
+        "definition_hash": "h", "payment_id": "p-1", "lot": "l-1", "returned_minor": draw(amounts),
+        "refund_id": "r-1", "transfer_id": "t-1", "withdrawal_id": "x-1", "settlement_id": "y-1", "payout_id": "z-1",
+        "lines": [{"account": line, "debit_minor": amount}, {"account": f"U.{wallet}.points", "debit_minor": -amount}],
+    }  # fmt: skip
+
+
+@st.composite
+def events(draw: st.DrawFn, types: Iterable[str] = tuple(EVENT_TYPES), max_size: int = 25) -> list[Event]:
+    """Valid events in an order that nobody planned: overdrafts and all."""
+    found = []
+    for number, event_type in enumerate(draw(st.lists(st.sampled_from(list(types)), max_size=max_size))):
+        fields = {
+            "event_type": event_type, "event_id": f"e-{number}", "occurred_at_us": 1_700_000_000_000_000 + number,
+            "aggregate": "payment", "aggregate_id": f"p-{number}", "aggregate_seq": 1,
+            "body": draw(bodies(event_type)),
+        }  # fmt: skip
+        found.append(codec.decode(msgspec.json.encode(fields)))
+    return found
+
+
+READS_BALANCES = {"TopUpReversed", "RefundCompleted", "CashbackGranted", "CashbackClawedBack"}
+"""What these post depends on what their wallet owns at that moment."""
+ORDERLESS = tuple(name for name in EVENT_TYPES if name not in READS_BALANCES)
+
+
+# --- the oracle
+
+
+def debit_normal(account: str) -> bool:
+    return account[0] in "AX" or account.endswith(".clawback_due")
+
+
+def folded(entries: Iterable[dict[str, Any]]) -> dict[str, tuple[int, int]]:
+    """Account → (balance on its own side, number of lines), from the journal alone."""
+    result: dict[str, tuple[int, int]] = {}
+    for entry in entries:
+        assert sum(line["debit_minor"] for line in entry["lines"]) == 0
+        for line in entry["lines"]:
+            account, debit = line["account"], line["debit_minor"]
+            posted, lines = result.get(account, (0, 0))
+            result[account] = (posted + (debit if debit_normal(account) else -debit), lines + 1)
+    return result
+
+
+def check_at_any_time(platform: Platform) -> None:
+    """Σ accounts + legs in flight = 0, as committed; each lane is balanced by its own account of legs in flight."""
+    total = 0
+    for account, balance in platform.balances().items():
+        debit = balance["posted_minor"] if debit_normal(account) else -balance["posted_minor"]
+        assert balance["available_minor"] == balance["posted_minor"] - balance["held_minor"]
+        total += 0 if account.startswith("L.in_flight@") else debit
+    assert total + platform.waiting_minor() == 0
+    for lane in platform.at_work.values():
+        lane.book.check()
+
+
+def check_at_rest(platform: Platform) -> None:
+    """Balances are the journal, folded; versions have no gap; nothing is in flight; each event has one entry."""
+    check_at_any_time(platform)
+    journal = platform.values("journal")
+    balances = {a: b for a, b in platform.balances().items() if not a.startswith("L.in_flight@")}
+    assert {a: (b["posted_minor"], b["version"]) for a, b in balances.items()} == folded(journal)
+    assert sum(b["posted_minor"] for a, b in platform.balances().items() if a.startswith("L.in_flight@")) == 0
+    ids = [entry["event_id"] for entry in journal]
+    assert len(ids) == len(set(ids))
+    assert platform.values("payments-dlq") == []
+
+
+def run(found: Iterable[Event], lanes: int) -> Platform:
+    """One event after another, each with its legs."""
+    platform = Platform(lanes)
+    for event in found:
+        platform.send([event])
+        platform.drain()
+    return platform
+
+
+# --- the properties
+
+patient = settings(deadline=None, max_examples=50)
+
+
+@patient
+@given(events(), st.sampled_from((1, 2, 4)), st.data())
+def test_any_schedule_with_any_crashes_keeps_the_books(found, lanes, data):
+    """Rounds of any size, in any order, any of them lost in a crash: nothing is lost, doubled or out of balance."""
+    platform = Platform(lanes)
+    platform.send(found)
+    for _ in range(200):
+        places = platform.waiting()
+        if not places:
+            break
+        place = data.draw(st.sampled_from(places))
+        platform.round(*place, data.draw(st.integers(1, 5)), crash=data.draw(st.integers(0, 4)) == 0)
+        check_at_any_time(platform)
+    platform.drain()
+    check_at_rest(platform)
+
+
+@patient
+@given(events(ORDERLESS), st.data())
+def test_facts_alone_come_to_the_same_books_on_any_schedule(found, data):
+    """Where no rule reads a balance, lanes, schedule and crashes leave no trace: one state hash."""
+    platform = Platform(data.draw(st.sampled_from((2, 4))))
+    platform.send(found)
+    while places := platform.waiting():
+        platform.round(*data.draw(st.sampled_from(places)), data.draw(st.integers(1, 5)))
+    assert state_hash(platform.books()) == state_hash(run(found, 1).books())
+
+
+@patient
+@given(events())
+def test_the_number_of_lanes_changes_no_balance(found):
+    """All events in one order on 1, 2 and 4 lanes: the same balances, the same state hash."""
+    platforms = [run(found, lanes) for lanes in (1, 2, 4)]
+    for platform in platforms:
+        check_at_rest(platform)
+    assert len({state_hash(platform.books()) for platform in platforms}) == 1
+
+
+@patient
+@given(events())
+def test_restored_lanes_are_the_lanes_at_work(found):
+    """What a fresh worker restores from the balances is what the worker before it knew."""
+    platform = run(found, 2)
+    for lane, worker in platform.at_work.items():
+        restored = platform.books()[lane]
+        assert sorted(restored.balances(), key=str) == sorted(worker.book.balances(), key=str)
+        assert restored.state_hash() == worker.book.state_hash()
+
+
+def owners(event: Event) -> set[str]:
+    """Everybody whose accounts an event may touch."""
+    body, found = msgspec.to_builtins(event.body), {partition_key(event)}
+    found |= {str(body[name]) for name in ("merchant_id", "campaign_id", "receiver_wallet_id") if name in body}
+    return found | {account.split(".")[1] for account in (line["account"] for line in body.get("lines", ()))}
+
+
+@patient
+@given(events(max_size=12), st.data())
+def test_events_of_different_owners_can_be_swapped(found, data):
+    """Two neighbours that share no owner commute: the same state hash either way."""
+    places = [i for i in range(len(found) - 1) if not owners(found[i]) & owners(found[i + 1])]
+    if not places:
+        return
+    i = data.draw(st.sampled_from(places))
+    swapped = [*found[:i], found[i + 1], found[i], *found[i + 2 :]]
+    assert state_hash(run(found, 2).books()) == state_hash(run(swapped, 2).books())
