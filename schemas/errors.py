@@ -34,6 +34,7 @@ class ReasonCode(StrEnum):
         "Each field is fine, together they contradict each other (tenders sum to another amount).",
     )
     CLOCK = "clock", "The event happened later than it was sent: its producer's clock is ahead."
+    CARD_SECRET = "card_secret", "A field is named like a security code, a PIN or track data."
     CONFLICT = "conflict", "The event id was used before with another body."
     REFUSED = "refused", "A stage behind the gate refused the event: the reason names the rule."
 
