@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.engines import flink
 from ops.engines.component import Component
 from ops.engines.site import Site
 
@@ -69,7 +70,7 @@ def _component(site: Site, app: App, environ: Mapping[str, str]) -> Component:
 
 
 def _environ(site: Site) -> dict[str, str]:
-    return {**site.settings.environ(), "PYTHONUNBUFFERED": "1"}
+    return {**flink.environ(site), **site.settings.environ(), "PYTHONUNBUFFERED": "1"}
 
 
 def answers(url: str, timeout_s: float = 3.0) -> None:

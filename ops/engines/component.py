@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-Probe = Callable[[], None]
+Probe = Callable[[], object]
 """Returns when the component answers as it should; raises OSError, ValueError or LookupError saying what is wrong."""
 
 

@@ -49,6 +49,10 @@ message.max.bytes={message_bytes_max}
 replica.fetch.max.bytes={message_bytes_max}
 group.initial.rebalance.delay.ms=0
 
+# A broker that was killed is let in again only when its last session has run out: keep that short.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+
 # One small node: few threads and a small cleaner buffer (the default takes 128 MB of the heap).
 num.network.threads=2
 num.io.threads=4

@@ -27,6 +27,10 @@ from ops.engines.supervisor import Supervisor
 log = logging.getLogger("koban.keeper")
 
 TICK_S = 0.5
+TICK_CALM_S = 1.0
+"""Between two looks while everything is healthy."""
+REPORT_S = 5.0
+"""The report is written when something changed, and this often."""
 PROBE_STARTING_S = 0.5
 PROBE_HEALTHY_S = 5.0
 BACKOFF_FIRST_S = 1.0
@@ -182,6 +186,8 @@ class Keeper:
         self._pool = ThreadPoolExecutor(max(4, len(components)))
         self._probes: dict[str, tuple[int, Future[str | None]]] = {}
         self._probe_at: dict[str, float] = dict.fromkeys(components, 0.0)
+        self._shown: object = None
+        self._shown_at = 0.0
         self._ended = Event()
 
     def run(self) -> None:
@@ -190,7 +196,8 @@ class Keeper:
         signal.signal(signal.SIGINT, lambda *_: self._ended.set())
         while not self._ended.is_set():
             self.tick(time.monotonic())
-            self._ended.wait(TICK_S)
+            calm = all(watch.state.health is Health.HEALTHY for watch in self._watches.values())
+            self._ended.wait(TICK_CALM_S if calm else TICK_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def tick(self, now: float) -> None:
@@ -211,7 +218,7 @@ class Keeper:
             if alive and not watch.component.once:
                 self._probe(now, watch, row["pid"])
             self._act(watch, watch.on_process(now, row["pid"], alive=alive, may_start=self._may_start(watch)))
-        self._write_report()
+        self._write_report(now)
 
     def _may_start(self, watch: Watch) -> bool:
         needs = [name for name in watch.component.after if name in self._watches]
@@ -243,12 +250,13 @@ class Keeper:
         elif now >= self._probe_at[name]:
             self._probes[name] = (pid, self._pool.submit(_ask, watch.component))
 
-    def _write_report(self) -> None:
-        report = Report(
-            at=time.time(),
-            keeper_pid=os.getpid(),
-            components={name: watch.state for name, watch in self._watches.items()},
-        )
+    def _write_report(self, now: float) -> None:
+        shown = {name: (w.state.health, w.state.reason, w.state.starts) for name, w in self._watches.items()}
+        if shown == self._shown and now - self._shown_at < REPORT_S:
+            return
+        self._shown, self._shown_at = shown, now
+        states = {name: watch.state for name, watch in self._watches.items()}
+        report = Report(at=time.time(), keeper_pid=os.getpid(), components=states)
         path = report_file(self._data_dir)
         fresh = path.with_suffix(".json.new")
         fresh.write_bytes(msgspec.json.encode(report))

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ops.engines import apps, kafka
+from ops.engines import apps, flink, kafka, mariadb, opensearch
 from ops.engines.component import Component
 from ops.engines.site import Site
 
 ENGINES: dict[str, tuple[Callable[[Site], None], Callable[[Site], tuple[Component, ...]]]] = {
     "kafka": (kafka.prepare, kafka.components),
+    "flink": (flink.prepare, flink.components),
+    "opensearch": (opensearch.prepare, opensearch.components),
+    "mariadb": (mariadb.prepare, mariadb.components),
 }
 """Engine → what makes its folders and configuration, and its processes."""
 
-PROCESSES = {"kafka": ("kafka",)}
+PROCESSES = {
+    "kafka": ("kafka",),
+    "flink": ("flink-jobmanager", "flink-taskmanager"),
+    "opensearch": ("opensearch",),
+    "mariadb": ("mariadb",),
+}
 """Engine → the names of its processes."""
 
 NAMES = (*ENGINES, *apps.NAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import socket
 import sys
 from collections.abc import Mapping
@@ -123,13 +124,19 @@ def plan(
     made = {
         "KOBAN_KAFKA_BOOTSTRAP": f"127.0.0.1:{ports['kafka']}",
         "KOBAN_OPENSEARCH_URL": f"http://127.0.0.1:{ports['opensearch']}",
-        "KOBAN_MYSQL_URL": f"mysql://root@127.0.0.1:{ports['mariadb']}/koban",
+        "KOBAN_MYSQL_URL": f"mysql://koban:{_password(known)}@127.0.0.1:{ports['mariadb']}/koban",
         "KOBAN_FLINK_URL": f"http://127.0.0.1:{ports['flink']}",
         "KOBAN_CONSOLE_URL": f"http://127.0.0.1:{ports['console']}",
     }
     remembered = known.settings.environ() if known else {}
     settings = Settings.from_environ({**remembered, **made, **environ, "KOBAN_DATA_DIR": str(data_dir)})
     return Site(settings=settings, ports=ports, metrics_ports=metrics_ports, components=components)
+
+
+def _password(known: Site | None) -> str:
+    """The database user's password: made once, kept in ``platform.json``, which only its owner reads."""
+    remembered = urlsplit(known.settings.mysql_url).password if known else None
+    return remembered or secrets.token_urlsafe(16)
 
 
 def port_of(address: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from ops.engines import child
 from ops.engines.component import Component
+from ops.engines.rootless import engine_user
 from ops.engines.site import Site
 
 SOCKET_PATH_MAX = 100
@@ -68,19 +68,6 @@ stdout_logfile_backups={log_backups}
 """
 
 
-def engine_user() -> tuple[int, int]:
-    """User and group id of the engines that refuse to run as root."""
-    try:
-        entry = pwd.getpwnam("nobody")
-    except KeyError:
-        return 65534, 65534
-    return entry.pw_uid, entry.pw_gid
-
-
-def sheds_root(component: Component) -> bool:
-    return component.sheds_root and os.geteuid() == 0
-
-
 def socket_path(data_dir: Path) -> Path:
     """The supervisor's socket: in the data directory, or under the temporary folder where that path is too long."""
     path = data_dir / "run" / "supervisor.sock"
@@ -124,8 +111,8 @@ def configuration(site: Site, components: Iterable[Component]) -> str:
 
 
 def _wrapped(component: Component) -> tuple[str, ...]:
-    user = engine_user()
-    shed = ("--user", f"{user[0]}:{user[1]}") if sheds_root(component) else ()
+    user = engine_user() if component.sheds_root else None
+    shed = ("--user", f"{user[0]}:{user[1]}") if user else ()
     return (sys.executable, "-I", "-S", str(Path(child.__file__)), *shed, *component.command)
 
 
