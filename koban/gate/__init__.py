@@ -1,0 +1,1 @@
+"""The gate's rules: what an event from outside must be before any stage may read it."""
