@@ -1,8 +1,8 @@
 """Cashback, exactly once: definitions and payments in, grants and clawbacks out.
 
 All campaigns of a shard are decided by one keyed operator, so that a pot has a single writer; today there is one shard.
-Pots and payments' stories are Flink state, written in step with what is emitted, and the output is a Kafka transaction a
-checkpoint: whatever is killed, a payment is granted once and a pot is never overdrawn.
+Pots and payments' stories are Flink state, written in step with what is emitted, and the output of a checkpoint is one
+Kafka transaction: whatever is killed, a payment is granted once and a pot is never overdrawn.
 
 Definitions come in twice. When the operator opens, it reads the topic ``campaigns`` up to its end, so no payment can be
 seen before a definition that was published earlier; what is published afterwards arrives as a stream.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from pyflink.datastream.functions import KeyedCoProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, Time
 from pyflink.java_gateway import get_gateway
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
+from pyflink.table.expressions import col, lit
 
 from jobs.catalogue import sql_values
 from jobs.definitions import read_definitions
@@ -123,11 +123,11 @@ def submit(settings: Settings, configuration: Configuration) -> str:
 
 
 def _attach(tables: StreamTableEnvironment, settings: Settings) -> None:
-    wanted = ", ".join(f"'{TYPE_PREFIX}{name}'" for name in EVENT_NAMES)
-    events = tables.sql_query(
-        f"SELECT {SHARD} AS shard, `value`, record_at FROM events WHERE DECODE(headers['ce_type'], 'UTF-8') IN ({wanted})"
-    )
-    definitions = tables.sql_query(f"SELECT {SHARD} AS shard, `value` FROM campaigns")
+    event_type = col("headers").at("ce_type").decode("UTF-8")
+    wanted = event_type.in_(*(f"{TYPE_PREFIX}{name}" for name in EVENT_NAMES))
+    shard = lit(SHARD).alias("shard")
+    events = tables.from_path("events").filter(wanted).select(shard, col("value"), col("record_at"))
+    definitions = tables.from_path("campaigns").select(shard, col("value"))
     decided = (
         tables.to_data_stream(events)
         .connect(tables.to_data_stream(definitions))

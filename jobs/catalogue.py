@@ -20,6 +20,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: Literal["sql", "datastream"]
+    sql: tuple[str, ...]
+    """Files of ``jobs/sql``, without their ending; the last statement of an SQL job is its INSERT."""
     options: dict[str, str] = {}
     """Flink options of this job alone."""
 
@@ -31,10 +33,10 @@ _MINI_BATCH = {
 }
 
 JOBS: tuple[Job, ...] = (
-    Job(name="volumes", kind="sql", options=_MINI_BATCH),
-    Job(name="fraud_patterns", kind="sql"),
-    Job(name="lake", kind="sql"),
-    Job(name="cashback", kind="datastream"),
+    Job(name="volumes", kind="sql", sql=("events", "volumes"), options=_MINI_BATCH),
+    Job(name="fraud_patterns", kind="sql", sql=("events", "fraud_patterns")),
+    Job(name="lake", kind="sql", sql=("lake",)),
+    Job(name="cashback", kind="datastream", sql=("cashback",)),
 )
 
 

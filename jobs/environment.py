@@ -16,7 +16,7 @@ CHECKPOINTS_RETAINED = 3
 IDLE_TIMEOUT_S = 30
 """A partition without events for so long no longer holds event time back.
 
-Long enough for a stage in front to be killed and come back: event time that ran on meanwhile would make its events late.
+Long enough for a stage in front to be killed and to come back: had event time run on meanwhile, its events were late.
 """
 
 

@@ -1,62 +1,92 @@
-"""Submits jobs to the cluster: ``python -m jobs.submit volumes lake=/path/of/a/checkpoint``.
+"""Submits jobs that are not running, each from its newest checkpoint: ``python -m jobs.submit volumes lake``.
 
 One client JVM serves all jobs of a call, since starting it costs more than planning a job. Prints one JSON line a job:
-``{"job": name, "job_id": id}``.
+``{"job", "job_id", "from"}``, with a null id for one that runs already. Several calls at once take turns.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
-from jobs.catalogue import Job, job, sql_values
+from jobs.catalogue import Job, checkpoints_dir, job, sql_values
+from jobs.checkpoints import newest
+from jobs.cluster import Cluster
 from jobs.environment import job_options
 from jobs.statements import statements
 from koban.settings import Settings
 
+CLIENT_FLAGS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xms192m -Xmx512m"
+"""A client lives for seconds: it plans sooner with code compiled simply, and needs no parallel collector."""
 
-def submit(settings: Settings, wanted: Job, start_from: str | None) -> str:
-    """Submits one job and gives back its id on the cluster. Raises what the planner or the cluster has against it."""
+
+def submit_missing(settings: Settings, names: list[str]) -> Iterator[dict[str, str | None]]:
+    """Submits each named job unless it has an active run; yields what was done, job by job."""
+    with closing(Cluster(settings)) as cluster:
+        for name in names:
+            wanted = job(name)
+            if any(run.active and run.name == name for run in cluster.runs()):
+                yield {"job": name, "job_id": None, "from": None}
+                continue
+            found = newest(checkpoints_dir(settings, name))
+            start_from = found.absolute().as_uri() if found else None
+            yield {"job": name, "job_id": _submit(settings, wanted, start_from), "from": start_from}
+
+
+def _submit(settings: Settings, wanted: Job, start_from: str | None) -> str:
+    configuration = _configuration(job_options(settings, wanted, start_from))
     if wanted.kind == "datastream":
-        from jobs.cashback import submit as submit_cashback
+        from jobs.cashback import submit
 
-        return submit_cashback(settings, _configuration(settings, wanted, start_from))
-    table_env = table_environment(settings, wanted, start_from)
-    values = sql_values(settings, wanted.name)
-    files = ("events", wanted.name) if wanted.name != "lake" else (wanted.name,)
-    *tables, insert = [statement for file in files for statement in statements(file, values)]
-    for table in tables:
-        table_env.execute_sql(table)
-    return str(table_env.execute_sql(insert).get_job_client().get_job_id())
+        return submit(settings, configuration)
+    return _submit_sql(wanted, sql_values(settings, wanted.name), configuration)
 
 
-def table_environment(settings: Settings, wanted: Job, start_from: str | None) -> Any:
-    """A streaming TableEnvironment with the job's options."""
+def _submit_sql(wanted: Job, values: dict[str, str], configuration: Any) -> str:
     from pyflink.table import EnvironmentSettings, TableEnvironment
 
-    built = EnvironmentSettings.new_instance().in_streaming_mode()
-    return TableEnvironment.create(built.with_configuration(_configuration(settings, wanted, start_from)).build())
+    settings = EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
+    table_environment = TableEnvironment.create(settings)
+    *tables, insert = [statement for name in wanted.sql for statement in statements(name, values)]
+    for table in tables:
+        table_environment.execute_sql(table)
+    return str(table_environment.execute_sql(insert).get_job_client().get_job_id())
 
 
-def _configuration(settings: Settings, wanted: Job, start_from: str | None) -> Any:
+def _configuration(options: dict[str, str]) -> Any:
     from pyflink.common import Configuration
 
     configuration = Configuration()
-    for name, value in job_options(settings, wanted, start_from).items():
+    for name, value in options.items():
         configuration.set_string(name, value)
     return configuration
 
 
-def main(arguments: list[str]) -> int:
-    """Submits each named job, from the checkpoint behind ``=`` if there is one."""
+@contextmanager
+def _turn(settings: Settings) -> Iterator[None]:
+    """Holds the platform's lock on submissions, so that two clients never submit the same job."""
+    path = settings.data_dir / "flink" / "submit.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main(names: list[str]) -> int:
+    """Submits each named job."""
     settings = Settings.from_environ(os.environ)
-    for argument in arguments:
-        name, _, start_from = argument.partition("=")
-        job_id = submit(settings, job(name), start_from or None)
-        sys.stdout.write(json.dumps({"job": name, "job_id": job_id}) + "\n")
-        sys.stdout.flush()
+    os.environ.setdefault("JVM_ARGS", CLIENT_FLAGS)
+    os.environ.setdefault("LOG4J_PROPERTIES", str(Path(__file__).with_name("client-log4j.properties")))
+    with _turn(settings):
+        for done in submit_missing(settings, names):
+            sys.stdout.write(json.dumps(done) + "\n")
+            sys.stdout.flush()
     return 0
 
 

@@ -1,0 +1,112 @@
+"""The keeper's pages on loopback: ``/-/live``, ``/-/ready``, ``/-/version``, ``/metrics``."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from jobs.cluster import Progress
+
+STAGE = "jobs"
+LIVE_S_MAX = 60.0
+"""A keeper that finished no round for so long is stuck."""
+
+
+class HealthPages:
+    """What the keeper last saw, as pages and metrics."""
+
+    def __init__(self, jobs: tuple[str, ...]) -> None:
+        self._running = dict.fromkeys(jobs, False)
+        self._held = dict.fromkeys(jobs, False)
+        self._shown_at = time.monotonic()
+        self.registry = CollectorRegistry()
+        one = ("job",)
+        self._up = Gauge("koban_job_running", "1 while all tasks of the job work.", one, registry=self.registry)
+        self._submissions = Counter(
+            "koban_job_submissions_total", "How often the keeper submitted the job.", one, registry=self.registry
+        )
+        self._restarts = Gauge("koban_job_restarts", "Recoveries within the present run.", one, registry=self.registry)
+        self._age = Gauge(
+            "koban_job_checkpoint_age_seconds", "Since the newest checkpoint.", one, registry=self.registry
+        )
+        self._duration = Gauge(
+            "koban_job_checkpoint_seconds", "What the newest checkpoint took.", one, registry=self.registry
+        )
+        self._bytes = Gauge("koban_job_checkpoint_bytes", "Size of the newest checkpoint.", one, registry=self.registry)
+        self._failed = Gauge(
+            "koban_job_checkpoints_failed", "Failed checkpoints of the present run.", one, registry=self.registry
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether every job runs that should."""
+        return all(self._running[name] or self._held[name] for name in self._running)
+
+    @property
+    def live(self) -> bool:
+        return time.monotonic() - self._shown_at < LIVE_S_MAX
+
+    def show(self, name: str, *, running: bool, held: bool) -> None:
+        """What a round saw of one job."""
+        self._running[name], self._held[name] = running, held
+        self._up.labels(name).set(running)
+        self._shown_at = time.monotonic()
+
+    def nothing_runs(self) -> None:
+        """What a round saw of a cluster that does not answer."""
+        for name in self._running:
+            self.show(name, running=False, held=self._held[name])
+
+    def show_progress(self, name: str, progress: Progress) -> None:
+        self._restarts.labels(name).set(progress.restarts)
+        self._failed.labels(name).set(progress.failed)
+        if progress.newest_at_ms is not None:
+            self._age.labels(name).set(max(0.0, time.time() - progress.newest_at_ms / 1000))
+            self._duration.labels(name).set((progress.newest_duration_ms or 0) / 1000)
+            self._bytes.labels(name).set(progress.newest_bytes or 0)
+
+    def count_submission(self, name: str) -> None:
+        self._submissions.labels(name).inc()
+
+    def page(self, path: str) -> tuple[int, str, bytes]:
+        """Status, content type and body of a page."""
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self.registry)
+        if path == "/-/ready":
+            waiting = [n for n, running in self._running.items() if not running and not self._held[n]]
+            return _json(200 if self.ready else 503, {"ready": self.ready, "stage": STAGE, "waiting_for": waiting})
+        if path == "/-/live":
+            return _json(200 if self.live else 503, {"live": self.live, "stage": STAGE})
+        if path == "/-/version":
+            return _json(200, {"version": version("koban"), "stage": STAGE})
+        return _json(404, {"error": f"no page {path}"})
+
+    def serve(self, port: int) -> ThreadingHTTPServer:
+        """Serves the pages on loopback from a thread of their own; port 0 takes a free one."""
+        pages = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # the name that http.server calls
+                status, content_type, body = pages.page(self.path)
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's own name
+                """Nothing: health checks come every few seconds."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+        return server
+
+
+def _json(status: int, content: dict[str, object]) -> tuple[int, str, bytes]:
+    return status, "application/json", json.dumps(content).encode()
