@@ -80,6 +80,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 POSITIVE = ("amount_minor", "gross_minor", "authorized_minor")
 TENDER_KINDS = {"voucher", "points_ltd", "points", "money_lite", "money", "card", "paylater"}
+CLOCK_US = (1_262_304_000_000_000, 4_102_444_800_000_000)
 BYTES_MAX = 65_536
 DEPTH_MAX = 16
 _DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
@@ -126,6 +127,8 @@ def _fault_of_event(event: dict[str, Any]) -> str | None:
     for name in ("occurred_at_us", "aggregate_seq"):
         if type(event.get(name)) is not int:
             return f"{name} missing"
+    if not CLOCK_US[0] <= event["occurred_at_us"] <= CLOCK_US[1]:
+        return "clock out of bounds"
     for name in required:
         if body.get(name) in (None, ""):
             return f"body.{name} missing"
@@ -145,6 +148,8 @@ def _fault_of_tenders(body: dict[str, Any]) -> str | None:
         return "tenders wrong"
     if any(type(t.get("amount_minor")) is not int or t["amount_minor"] <= 0 for t in tenders):
         return "a tender is not above 0"
+    if any(set(t) - {"kind", "amount_minor", "lot"} for t in tenders):
+        return "a tender with an unknown field"
     if sum(t["amount_minor"] for t in tenders) != body.get("authorized_minor", body.get("amount_minor")):
         return "tenders do not sum to the amount"
     return None
