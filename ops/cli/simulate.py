@@ -24,7 +24,7 @@ from ops.simulator.files import finish, write
 from ops.simulator.topic import TPS_DEFAULT, TRUTH_TOPIC, Progress, SendError, run_to_topic
 from ops.simulator.truth import Sent
 
-START_DEFAULT = "2026-06-01T12:00:00+09:00"
+START_DEFAULT = "2025-06-02T12:00:00+09:00"
 """A Monday noon: files of one seed are the same whenever they are made."""
 SECONDS_DEFAULT = 60.0
 _DAY_S = 86_400
@@ -79,7 +79,9 @@ class Options(msgspec.Struct, kw_only=True):
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed and options give the same bytes.")
 @click.option(
-    "--start", metavar="ISO", help=f"When the traffic starts, default {START_DEFAULT}; with --real-time, now."
+    "--start",
+    metavar="ISO",
+    help=f"When the traffic starts. Default: {START_DEFAULT} in a file; so that it ends now in a topic.",
 )
 @click.option(
     "--duplicates", type=click.FloatRange(0, 5_000), default=50.0, show_default=True, help="Basis points sent twice."
@@ -137,7 +139,7 @@ def _check(options: Options) -> None:
 
 
 def _world(options: Options) -> World:
-    start_us = time.time_ns() // 1000 if options.real_time else _microseconds(options.start or START_DEFAULT)
+    start_us = _start_us(options)
     world = World(
         options.seed,
         options.users,
@@ -151,6 +153,21 @@ def _world(options: Options) -> World:
     )
     gc.freeze()  # the world stays to the end: the collector need not look at it again and again
     return world
+
+
+def _start_us(options: Options) -> int:
+    """The start as asked for. To a topic without one, such that the traffic ends about now: a stage in front of the
+    books refuses what comes from the future, and a topic may drop what is too old."""
+    if options.start is not None:
+        return _microseconds(options.start)
+    if options.topic is None:
+        return _microseconds(START_DEFAULT)
+    now_us = time.time_ns() // 1000
+    if options.real_time:
+        return now_us
+    tps = options.tps or TPS_DEFAULT
+    seconds = min(_seconds(options) or float("inf"), options.events / tps if options.events else float("inf"))
+    return now_us - int(seconds * US_PER_S)
 
 
 def _microseconds(text: str) -> int:

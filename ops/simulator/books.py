@@ -61,13 +61,13 @@ class Books:
     def spend(self, wallet: int, amount: int) -> str:
         """Takes an amount in spend order; returns the tenders as JSON items, empty when the wallet has too little."""
         if wallet not in self.lots and not self.points[wallet]:
-            for name, balances in (("money_lite", self.money_lite), ("money", self.money)):
-                balance = balances[wallet]
-                if balance >= amount:
-                    balances[wallet] = balance - amount
-                    return f'{{"kind":"{name}","amount_minor":{amount}}}'
-                if balance:
-                    break
+            balance = self.money_lite[wallet]
+            if balance >= amount:
+                self.money_lite[wallet] = balance - amount
+                return f'{{"kind":"money_lite","amount_minor":{amount}}}'
+            if not balance and self.money[wallet] >= amount:
+                self.money[wallet] -= amount
+                return f'{{"kind":"money","amount_minor":{amount}}}'
         parts = self.take(wallet, amount)
         return tenders_json(parts) if parts else ""
 

@@ -177,7 +177,7 @@ class Bursts:
         for tried in range(_TILLS_TRIED_MAX):
             near = wallet if tried < _TILLS_TRIED_MAX // 4 else None
             till, amount = scene.open_till(at_us, near)
-            merchant = scene.population.stores[scene.population.tills[till].store].merchant
+            merchant = scene.population.tills[till].merchant
             found.setdefault(merchant, (till, merchant, amount))
             if len(found) == merchants:
                 break

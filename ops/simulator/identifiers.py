@@ -21,8 +21,11 @@ SLOT_NUMBERS = 900
 
 
 def identifier(prefix: str, index: int, salt: int = 0) -> str:
-    """The ``index``-th id of a kind, like ``w-7K3F9Q2M``. Different indexes below 2^40 give different ids."""
-    x = (index + salt) & _MASK
+    """The ``index``-th id of a kind, like ``w-7K3F9Q2M``. Different indexes below 2^40 give different ids.
+
+    Kinds are apart by more than their prefix: a wallet and a merchant with the same signs would be mistaken.
+    """
+    x = (index + salt + (int.from_bytes(prefix.encode(), "big") << 25)) & _MASK
     for factor in (0x9E3779B97F | 1, 0xC2B2AE3D27):
         x = (x * factor) & _MASK
         x ^= x >> 21

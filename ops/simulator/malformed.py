@@ -66,7 +66,7 @@ def _unreadable(what: str) -> bool:
 
 _FAULTS: dict[str, tuple[ReasonCode, Callable[[Event, Random], bytes]]] = {
     "bad_json": (ReasonCode.NOT_JSON, lambda e, _: _cut(e)),
-    "nul_byte": (ReasonCode.NOT_JSON, lambda e, _: _with_bytes(e, b"\x00")),
+    "nul_byte": (ReasonCode.NUL_BYTE, lambda e, _: _with_bytes(e, b"\x00")),
     "not_utf8": (ReasonCode.NOT_UTF8, lambda e, _: _with_bytes(e, b"\xff\xfe")),
     "wrong_type": (ReasonCode.WRONG_TYPE, lambda e, _: _set(e, amount_minor=str(e["body"]["amount_minor"]))),
     "fraction": (ReasonCode.WRONG_TYPE, lambda e, _: _set(e, amount_minor=e["body"]["amount_minor"] + 0.5)),
@@ -115,7 +115,7 @@ class Malformer:
         number = f"9{random.randrange(10**18):018}"
         body = {
             "wallet_id": random.choice(population.wallets),
-            **msgspec.json.decode(b"{" + till.tail[:-1]),
+            **msgspec.json.decode(f"{{{till.shop},{till.counter},".encode() + till.tail[:-1]),
             "amount_minor": amount,
             "tenders": [{"kind": "money", "amount_minor": amount}],
             "memo": "テイクアウト",

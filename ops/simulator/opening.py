@@ -17,7 +17,7 @@ _GRANTS_US = (31 * _MINUTE_US, 34 * _MINUTE_US)
 _SALES_US = (36 * _MINUTE_US, 59 * _MINUTE_US)
 _TOP_UP_MINOR_MIN = 4_000
 _GRANT_EVERY = 12
-_SALES_PER_MERCHANT = 2
+_SALES_PER_MERCHANT = 5
 
 
 class Opening:
@@ -55,7 +55,8 @@ class Opening:
         """Popular merchants sell more, as always; whoever can't pay just leaves."""
         scene = self._scene
         population = scene.population
-        count = min(len(population.merchants) * _SALES_PER_MERCHANT, 2 * len(population.wallets))
+        users = len(population.wallets)
+        count = min(max(len(population.merchants) * _SALES_PER_MERCHANT, users // 2), 2 * users)
         for at_us in _spread(hour_us, _SALES_US, count):
             wallet = scene.anyone(at_us)
             till, amount = scene.open_till(at_us, wallet)

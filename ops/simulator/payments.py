@@ -6,7 +6,7 @@ from functools import partial
 
 from koban.business_time import US_PER_S, business_date
 from koban.events import Cancel, HoldEnded, Payment, Refund
-from ops.simulator.books import Part, tenders_json
+from ops.simulator.books import RIPE_US, Part, tenders_json
 from ops.simulator.scene import Scene
 from ops.simulator.wallets import Wallets
 from ops.simulator.wire import parts_of, tenders
@@ -14,12 +14,14 @@ from ops.simulator.wire import parts_of, tenders
 _OTHERS_TRIED_MAX = 12
 _CAPTURE_AGAIN_US = 61 * US_PER_S
 _REFUND_PARTS_MAX = 4
+_WAITS_MAX = 3
+"""A merchant without funds is asked for a refund so many times more."""
 
 
 class Sale:
     """A payment that was made, as far as later events need it."""
 
-    __slots__ = ("at_us", "number", "parts", "refunded", "seq", "till", "wallet")
+    __slots__ = ("at_us", "number", "parts", "refunded", "seq", "till", "waits", "wallet")
 
     def __init__(self, number: int, wallet: int, till: int, parts: list[Part], at_us: int) -> None:
         self.number = number
@@ -29,6 +31,7 @@ class Sale:
         self.at_us = at_us
         self.seq = 1
         self.refunded = 0
+        self.waits = 0
 
     @property
     def amount(self) -> int:
@@ -122,6 +125,9 @@ class Payments:
         parts = sale.split(amount)
         room = all(books.has_room(sale.wallet, kind, part) for kind, part, _ in parts)
         if books.free[merchant] < amount or not room:
+            if sale.waits < _WAITS_MAX:
+                sale.waits += 1
+                scene.agenda.plan(at_us + RIPE_US, partial(self._request_refund, sale, shares))
             return False
         books.free[merchant] -= amount
         refund_id = scene.new_id("rf")
@@ -256,7 +262,7 @@ class Payments:
 
     def _merchant(self, sale: Sale) -> int:
         population = self._scene.population
-        return population.stores[population.tills[sale.till].store].merchant
+        return population.tills[sale.till].merchant
 
     def _mcc(self, sale: Sale) -> str:
         return self._scene.population.mcc(self._merchant(sale))

@@ -42,11 +42,14 @@ class Store(NamedTuple):
 
 
 class Till(NamedTuple):
-    """A place to pay at. ``tail`` is the end of a payment's bytes that depends on the till alone."""
+    """A place to pay at. ``shop``, ``counter`` and ``tail`` are what a payment's JSON has of it."""
 
     store: int
+    merchant: int
     terminal_id: str
     code: str
+    shop: str
+    counter: str
     tail: bytes
 
 
@@ -200,17 +203,20 @@ def _tills(random: Random, stores: list[Store], merchants: list[Merchant], salt:
         for _ in range(random.choice((1, 1, 2, 2, 3, 4)) if trade.branches_max > 3 else 1):
             terminal = identifier("t", len(made), salt)
             code = random.choice(trade.codes)
-            made.append(Till(index, terminal, code, _tail(store, merchant, trade, terminal, code)))
+            made.append(_till(index, store, merchant, terminal, code))
     return made
 
 
-def _tail(store: Store, merchant: Merchant, trade: Trade, terminal: str, code: str) -> bytes:
-    fields = {
-        "merchant_id": merchant.id,
-        "store_id": store.id,
-        "code": code,
-        "terminal_id": terminal,
-        "store_name": store.name,
-        "mcc": trade.mcc,
-    }
-    return msgspec.json.encode(fields)[1:] + b"}"
+def _till(index: int, store: Store, merchant: Merchant, terminal: str, code: str) -> Till:
+    """A till with its parts of the JSON; the default code is left out there, as the contract's encoder does."""
+    code_field = "" if code == "MPM_STATIC" else f'"code":"{code}",'
+    fields = {"store_name": store.name, "mcc": TRADES[merchant.trade].mcc}
+    return Till(
+        store=index,
+        merchant=store.merchant,
+        terminal_id=terminal,
+        code=code,
+        shop=f'"merchant_id":"{merchant.id}","store_id":"{store.id}"',
+        counter=f'{code_field}"terminal_id":"{terminal}"',
+        tail=msgspec.json.encode(fields)[1:] + b"}",
+    )

@@ -135,8 +135,8 @@ class Scene:
         wallet_id = population.wallets[wallet]
         place = population.tills[till]
         value = wire.payment_completed(
-            self.event_id, at_us, number, wallet_id, population.devices[wallet], amount, tenders, place.tail
+            self.event_id, at_us, number, wallet_id, population.devices[wallet], amount, tenders, place
         )
-        self.books.earn(population.stores[place.store].merchant, amount)
+        self.books.earn(place.merchant, amount)
         self.post.send(at_us, wallet_id, value, "PaymentCompleted", amount, self.mark, label)
         return number

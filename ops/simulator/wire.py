@@ -1,6 +1,6 @@
 """Events as bytes. The few types that make up the traffic have templates; all others are built typed and encoded.
 
-A template writes what the encoder would write, some ten times as fast; a test compares the two for each of them.
+A template writes the very bytes that the encoder would write, several times as fast; a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import msgspec
 
 from koban.events import EVENT_TYPES, Actor, Body, Event, Tender
 from ops.simulator.books import Part
+from ops.simulator.population import Till
 from schemas.codec import encode
 
 PRODUCER = "simulator"
@@ -18,14 +19,15 @@ _TENDERS = msgspec.json.Decoder(tuple[Tender, ...])
 
 
 def payment_completed(
-    event_id: str, at_us: int, number: int, wallet: str, device: str, amount: int, tenders: str, tail: bytes
+    event_id: str, at_us: int, number: int, wallet: str, device: str, amount: int, tenders: str, till: Till
 ) -> bytes:
-    """PaymentCompleted, the first event of payment ``number``. ``tenders`` are JSON items, ``tail`` is the till's."""
+    """PaymentCompleted, the first event of payment ``number``. ``tenders`` are JSON items."""
     return (
         f'{{"event_type":"PaymentCompleted","event_id":"{event_id}","occurred_at_us":{at_us},"aggregate":"payment",'
         f'"aggregate_id":"{number}","aggregate_seq":1,"correlation_id":"{number}","producer":"{PRODUCER}",'
-        f'"body":{{"wallet_id":"{wallet}","amount_minor":{amount},"tenders":[{tenders}],"device_id":"{device}",'
-    ).encode() + tail
+        f'"body":{{"wallet_id":"{wallet}",{till.shop},"amount_minor":{amount},"tenders":[{tenders}],'
+        f'{till.counter},"device_id":"{device}",'
+    ).encode() + till.tail
 
 
 def top_up_completed(

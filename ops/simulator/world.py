@@ -188,8 +188,9 @@ class World:
         books, population = scene.books, scene.population
         agenda, exact, queue, out, blocked = scene.agenda.heap, scene.exact.heap, post.queue, post.out, post.blocked
         take, spend, earn = scene.pace.take, books.spend, books.earn
-        wallets, devices, tills, stores = population.wallets, population.devices, population.tills, population.stores
+        wallets, devices, tills = population.wallets, population.devices, population.tills
         payment_completed, acts = wire.payment_completed, self._acts
+        last_payment = int(Act.PAY_AND_CANCEL)
         ids, place, number = block.event_ids, 0, slots.first
         for at_us, user, till, amount, act, mark in zip(
             slots.times_us.tolist(), block.users, block.tills, block.amounts, block.acts, block.marks, strict=True
@@ -199,7 +200,7 @@ class World:
             event_id = ids[place : place + EVENT_ID_CHARACTERS]
             place += EVENT_ID_CHARACTERS
             number += 1
-            if act > Act.PAY_AND_CANCEL or (agenda and agenda[0][0] <= at_us):
+            if act > last_payment or (agenda and agenda[0][0] <= at_us):
                 scene.event_id, scene.mark = event_id, mark
                 if self._follow_up(at_us) or acts[act](at_us):
                     continue
@@ -211,17 +212,17 @@ class World:
                 continue
             wallet, place_to_pay = wallets[user], tills[till]
             payment = at_us * 1000 + number % SLOT_NUMBERS
-            earn(stores[place_to_pay.store].merchant, amount)
-            value = payment_completed(
-                event_id, at_us, payment, wallet, devices[user], amount, tenders, place_to_pay.tail
-            )
+            earn(place_to_pay.merchant, amount)
+            value = payment_completed(event_id, at_us, payment, wallet, devices[user], amount, tenders, place_to_pay)
             if mark or wallet in blocked:
                 post.send(at_us, wallet, value, "PaymentCompleted", amount, mark)
             else:
                 out.append((at_us, wallet, value, PLAIN, "PaymentCompleted", amount))
+            if not act:
+                continue
             if act == Act.PAY_AND_REFUND:
                 payments.will_refund(at_us, payment, user, till, tenders)
-            elif act == Act.PAY_AND_CANCEL:
+            else:
                 payments.will_cancel(at_us, payment, user, till, tenders)
 
     def _follow_up(self, at_us: int) -> bool:
