@@ -329,7 +329,7 @@ def _document(number: str, facts: Facts, story: tuple[Step, ...]) -> PaymentDocu
 
 def reversed_number(number: str) -> str:
     """A payment number or its end, as it is looked up: letters and digits, lower case, backwards."""
-    return "".join(sign for sign in reversed(number.lower()) if sign.isalnum())
+    return "".join(filter(str.isalnum, number.lower()))[::-1]
 
 
 class _Sums:

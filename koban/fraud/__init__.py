@@ -1,0 +1,1 @@
+"""Fraud, pure: what signals mean, and what an alert is."""

@@ -1,0 +1,1 @@
+"""Fraud signals into alerts, exactly once."""
