@@ -4,8 +4,9 @@ All campaigns of a shard are decided by one keyed operator, so that a pot has a 
 Pots and payments' stories are Flink state, written in step with what is emitted, and the output of a checkpoint is one
 Kafka transaction: whatever is killed, a payment is granted once and a pot is never overdrawn.
 
-Definitions come in twice. When the operator opens, it reads the topic ``campaigns`` up to its end, so no payment can be
-seen before a definition that was published earlier; what is published afterwards arrives as a stream.
+No payment may overtake the definition that it falls under. A definition is published ``campaign_lead_s`` or more before
+its campaign starts, and the operator reads the topic ``campaigns`` to its end, by its own consumer, whenever a payment
+is half as much younger than its last reading. A second input could promise no such thing: Flink does not order sources.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from typing import Any
 import msgspec
 from pyflink.common import Configuration, Row, Types
 from pyflink.datastream import StreamExecutionEnvironment
-from pyflink.datastream.functions import KeyedCoProcessFunction, RuntimeContext
+from pyflink.datastream.functions import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, Time
 from pyflink.java_gateway import get_gateway
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 from pyflink.table.expressions import col, lit
 
 from jobs.catalogue import sql_values
-from jobs.definitions import read_definitions
+from jobs.definitions import DefinitionLog
 from jobs.statements import statements
+from koban.business_time import US_PER_S
 from koban.campaigns.cashback import EVENT_NAMES, CashbackDesk, Pot, Story
 from koban.events import Event, payment_id
-from koban.records import Campaign
 from koban.settings import Settings
 from schemas import codec
 from schemas.cloudevents import TYPE_PREFIX, HeaderMaker
@@ -41,29 +42,32 @@ _BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 OUTPUT = Types.ROW_NAMED(["wallet_id", "value", "headers", "record_at"], [_BYTES, _BYTES, _HEADERS, Types.INSTANT()])
 
 
-class CashbackOperator(KeyedCoProcessFunction):
+class CashbackOperator(KeyedProcessFunction):
     """Keeps a CashbackDesk's pots and stories in Flink's state. The key is the shard."""
 
-    def __init__(self, bootstrap: str, story_days: int) -> None:
-        self._bootstrap = bootstrap
-        self._story_days = story_days
+    def __init__(self, settings: Settings) -> None:
+        self._bootstrap = settings.kafka_bootstrap
+        self._story_days = settings.cashback_story_days
+        self._reach_us = settings.campaign_lead_s * US_PER_S // 2
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        ttl = StateTtlConfig.new_builder(Time.days(self._story_days)).build()
         stories = MapStateDescriptor("stories", Types.STRING(), _BYTES)
-        stories.enable_time_to_live(ttl)
+        stories.enable_time_to_live(StateTtlConfig.new_builder(Time.days(self._story_days)).build())
         self._stories = runtime_context.get_map_state(stories)
         self._pots = runtime_context.get_map_state(MapStateDescriptor("pots", Types.STRING(), _BYTES))
-        self._story_decoder = msgspec.msgpack.Decoder(Story)
-        self._definition_decoder = msgspec.json.Decoder(Campaign)
+        self._decode_story = msgspec.msgpack.Decoder(Story).decode
+        self._decode_pot = msgspec.msgpack.Decoder(Pot).decode
         self._encode = msgspec.msgpack.Encoder().encode
         self._headers = HeaderMaker(STAGE)
-        self._known = read_definitions(self._bootstrap)
+        self._definitions = DefinitionLog(self._bootstrap)
+        self._known_until_us = 0
         self._desk: CashbackDesk | None = None
 
-    def process_element1(self, value: Row, ctx: KeyedCoProcessFunction.Context) -> Iterator[Row]:
-        """A payment event: ``(shard, value, record_at)``."""
-        desk = self._open_desk()
+    def close(self) -> None:
+        self._definitions.close()
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
+        """An event: ``(shard, value, record_at)``."""
         try:
             event = codec.decode_valid(bytes(value[1]))
         except InvalidEvent:
@@ -71,8 +75,9 @@ class CashbackOperator(KeyedCoProcessFunction):
         payment = payment_id(event)
         if payment is None:
             return
+        desk = self._desk_at(event.occurred_at_us)
         kept = self._stories.get(payment)
-        before = None if kept is None else self._story_decoder.decode(bytes(kept))
+        before = None if kept is None else self._decode_story(bytes(kept))
         story, decisions = desk.on_event(event, before)
         if story is not None:
             self._stories.put(payment, self._encode(story))
@@ -80,25 +85,16 @@ class CashbackOperator(KeyedCoProcessFunction):
         for decision in decisions:
             yield self._row(decision, value[2])
 
-    def process_element2(self, value: Row, ctx: KeyedCoProcessFunction.Context) -> Iterator[Row]:
-        """A definition: ``(shard, value)``; the value is empty when a campaign was taken off the topic."""
-        if value[1]:
-            desk = self._open_desk()
-            try:
-                desk.on_definition(self._definition_decoder.decode(bytes(value[1])))
-            except msgspec.DecodeError:
-                return iter(())  # `koban campaigns publish` writes none; a foreign one must not stop the others
-            self._keep_pots(desk)
-        return iter(())
-
-    def _open_desk(self) -> CashbackDesk:
-        """The desk, from state and from what the topic held at the start. Keyed state can only be read with a key."""
-        if self._desk is None:
-            pots = [msgspec.msgpack.decode(bytes(pot), type=Pot) for _, pot in self._pots.items()]
-            self._desk = CashbackDesk(pots)
-            for campaign in self._known:
+    def _desk_at(self, at_us: int) -> CashbackDesk:
+        """The desk, knowing every campaign that can have started by then."""
+        if self._desk is None:  # keyed state can be read only while there is a key, so not in open()
+            self._desk = CashbackDesk(self._decode_pot(bytes(pot)) for _, pot in self._pots.items())
+        now_us = time.time_ns() // 1000
+        if min(at_us, now_us) > self._known_until_us + self._reach_us:
+            for campaign in self._definitions.read_new():
                 self._desk.on_definition(campaign)
             self._keep_pots(self._desk)
+            self._known_until_us = now_us
         return self._desk
 
     def _keep_pots(self, desk: CashbackDesk) -> None:
@@ -125,14 +121,11 @@ def submit(settings: Settings, configuration: Configuration) -> str:
 def _attach(tables: StreamTableEnvironment, settings: Settings) -> None:
     event_type = col("headers").at("ce_type").decode("UTF-8")
     wanted = event_type.in_(*(f"{TYPE_PREFIX}{name}" for name in EVENT_NAMES))
-    shard = lit(SHARD).alias("shard")
-    events = tables.from_path("events").filter(wanted).select(shard, col("value"), col("record_at"))
-    definitions = tables.from_path("campaigns").select(shard, col("value"))
+    events = tables.from_path("events").filter(wanted).select(lit(SHARD), col("value"), col("record_at"))
     decided = (
         tables.to_data_stream(events)
-        .connect(tables.to_data_stream(definitions))
-        .key_by(lambda row: row[0], lambda row: row[0], Types.INT())
-        .process(CashbackOperator(settings.kafka_bootstrap, settings.cashback_story_days), OUTPUT)
+        .key_by(lambda row: row[0], Types.INT())
+        .process(CashbackOperator(settings), OUTPUT)
         .uid("cashback-desk")
         .name("cashback desk")
     )

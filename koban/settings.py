@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Slots of the cluster that each job takes."""
     volumes_state_days: int = 4
     """A minute of a merchant that saw no event for so long is forgotten: a later event would start its row anew."""
+    campaign_lead_s: int = 5
+    """A campaign is published at least this long before it starts, so that every stage knows it by then."""
     cashback_story_days: int = 400
     """How long a payment's cashback is remembered for its refunds, which come for up to 365 days."""
 

@@ -14,18 +14,6 @@ CREATE TEMPORARY TABLE events (
   'format' = 'raw'
 );
 
-CREATE TEMPORARY TABLE campaigns (
-  `value` BYTES
-) WITH (
-  'connector' = 'kafka',
-  'topic' = 'campaigns',
-  'properties.bootstrap.servers' = '${bootstrap}',
-  'properties.group.id' = '${group}',
-  'properties.isolation.level' = 'read_committed',
-  'scan.startup.mode' = 'earliest-offset',
-  'format' = 'raw'
-);
-
 CREATE TEMPORARY TABLE cashback (
   wallet_id BYTES,
   `value` BYTES,
