@@ -51,7 +51,7 @@ def request(query: Query, scope: Scope, *, size: int = PAGE_DEFAULT, cursor: str
         "size": max(1, min(size, PAGE_MAX)),
         "track_total_hits": True,
         "timeout": "2s",
-        "_source": {"excludes": ["story"]},
+        "_source": {"excludes": ["story", "number_reversed"]},
     }
     if cursor is None:
         body["aggs"] = {name: {"sum": {"field": name}} for name in TOTALS}
