@@ -40,7 +40,7 @@ class World:
     """Users, merchants and their money. Rates of disturbances are in basis points of the events.
 
     ``duplicates_bp`` brings a twentieth as many conflicts (the same id with another body) along; ``fraud_bp`` is the
-    share of events that are planted fraud, and three lookalikes come with each burst.
+    share of events that are planted fraud, and at least three lookalikes come with each burst, as a rule.
     """
 
     def __init__(
