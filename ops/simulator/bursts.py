@@ -33,6 +33,7 @@ _BALANCE_MINOR_MIN = 4_000
 _HURRY_US = 55 * US_PER_S
 _HURRY_US_MIN = 6 * US_PER_S
 _COMPENSATED_AFTER_S = (30, 600)
+_SPARED_US = 4 * 3600 * US_PER_S
 
 
 class Visit(NamedTuple):
@@ -99,8 +100,8 @@ class Bursts:
         self._owed = 0.5
         """Half a burst ahead, so that a short stream has some."""
         self._planted = 0
-        self._used: set[int] = set()
-        """A wallet gets a second pattern only when there is hardly another."""
+        self._spared_until: dict[int, int] = {}
+        """A wallet with a pattern gets no second one for hours, so that an alert on it can mean one pattern only."""
 
     def plant(self, from_us: int, to_us: int, events: int, end_us: int | None) -> None:
         """Plans this stretch's part of the patterns. Those that could not end before ``end_us`` are left out."""
@@ -144,14 +145,14 @@ class Bursts:
 
     def _victim(self, at_us: int) -> int | None:
         scene, post = self._scene, self._scene.post
-        for tried in range(_VICTIMS_TRIED_MAX):
+        for _ in range(_VICTIMS_TRIED_MAX):
             wallet = scene.anyone(at_us)
-            if wallet in self._used and tried < _VICTIMS_TRIED_MAX // 2:
+            if at_us < self._spared_until.get(wallet, at_us):
                 continue
             free = post.blocked.get(scene.population.wallets[wallet], 0) < at_us
             rich = self._purse(wallet, at_us) >= _BALANCE_MINOR_MIN
             if free and rich and scene.pace.is_idle(wallet, at_us):
-                self._used.add(wallet)
+                self._spared_until[wallet] = at_us + _SPARED_US
                 return wallet
         return None
 

@@ -31,7 +31,7 @@ class Run:
     undecodable: int = 0
 
 
-def run_world(seed: int = 5, users: int = 3_000, merchants: int = 200, tps: float = 250, **given: Any) -> Run:
+def run_world(seed: int = 5, users: int = 4_000, merchants: int = 200, tps: float = 200, **given: Any) -> Run:
     """Runs a world and reads its records back: plain JSON, first id wins."""
     stream = {"seconds": 200, **given.pop("stream", {})}
     world = World(seed, users, merchants, START_US, **given)
