@@ -32,6 +32,8 @@ class Slot(msgspec.Struct, gc=False):
     owner: str
     lane: int
     nature: Nature
+    of_house: bool = False
+    """Its name says the lane too, which the names in events don't."""
     posted_minor: int = 0
     version: int = 0
     as_of_us: int = 0
@@ -87,7 +89,7 @@ class Book:
         renamed = False
         for line in lines:
             slot = slots.get(line.account) or self._route(line.account)
-            renamed |= slot.account is not line.account and slot.account != line.account
+            renamed |= slot.of_house
             if slot.lane != own_lane:
                 self._send(fact, slot, line.debit_minor)
                 continue
@@ -261,7 +263,7 @@ class Book:
         """A new slot for this lane's part of an account of the house."""
         account = parse(base)
         assert account is not None
-        return Slot(part_of_lane(base, self.lane), base, self.lane, account.nature)
+        return Slot(part_of_lane(base, self.lane), base, self.lane, account.nature, of_house=True)
 
 
 def state_hash(books: Iterable[Book]) -> str:
