@@ -1,0 +1,69 @@
+"""Figures as people read them: yen, counts, times in JST, spans."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from koban.business_time import JST
+
+ABSENT = "–"
+
+
+def yen(amount_minor: int | None) -> str:
+    """``¥1,200``; a negative amount has its sign in front."""
+    if amount_minor is None:
+        return ABSENT
+    return f"{'−' if amount_minor < 0 else ''}¥{abs(amount_minor):,}"
+
+
+def count(number: float | None) -> str:
+    """``1,012``."""
+    return ABSENT if number is None else f"{number:,.0f}"
+
+
+def rate(per_s: float | None) -> str:
+    """A rate: one decimal while it is small."""
+    if per_s is None:
+        return ABSENT
+    return f"{per_s:,.1f}" if 0 < per_s < 10 else f"{per_s:,.0f}"
+
+
+def span(seconds: float | None) -> str:
+    """``640 ms``, ``1.3 s``, ``4 min``."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 0.9995:
+        return f"{round(seconds * 100) * 10} ms"
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+def clock(at_s: float | None) -> str:
+    """Time of day in JST."""
+    return ABSENT if at_s is None else datetime.fromtimestamp(at_s, JST).strftime("%H:%M:%S")
+
+
+def moment(at_us: int | None) -> str:
+    """Day and time of day in JST, of microseconds."""
+    return ABSENT if at_us is None else datetime.fromtimestamp(at_us / 1e6, JST).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def percent(basis_points: int) -> str:
+    """``99.98 %``: cut, never rounded up, so that 100 % means all of it."""
+    return f"{basis_points // 100}.{basis_points % 100:02d} %"
+
+
+def polyline(values: list[float], width: int, height: int) -> str:
+    """Points of a sparkline from left to right, zero at the bottom."""
+    top = max([*values, 1e-9])
+    step = width / max(1, len(values) - 1)
+    return " ".join(f"{at * step:.1f},{height - 1 - value / top * (height - 2):.1f}" for at, value in enumerate(values))
+
+
+FILTERS = {
+    "yen": yen, "count": count, "rate": rate, "span": span, "clock": clock, "moment": moment, "percent": percent,
+    "polyline": polyline,
+}  # fmt: skip

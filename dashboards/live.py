@@ -1,0 +1,112 @@
+"""The live board: the sources polled once for all viewers, the page's panels rendered once a second and language."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from dashboards.board import Answer, Board, board
+from dashboards.language import Language
+from dashboards.sources.index import Index
+from dashboards.sources.platform import Platform
+from dashboards.sources.poller import Poller
+from dashboards.sources.topics import Topics
+from dashboards.sources.workers import Workers
+from koban.settings import Settings
+from sinks.payment_search import PaymentSearch
+
+TICK_S = 1.0
+TOPICS_TIMEOUT_S = 5.0
+"""Joining a cluster takes longer than a look; nobody waits for it."""
+HISTORY_TICKS = 90
+VIEWERS_MAX = 100
+
+PANELS = ("banner", "kpis", "flow", "intake", "payments", "balances", "alerts", "letters", "campaigns", "components")
+Render = Callable[[str, Board, Language], str]
+
+
+class Live:
+    """Polls while the console runs; viewers wait for its ticks."""
+
+    def __init__(self, settings: Settings, search: PaymentSearch, render: Render) -> None:
+        self._topics = Topics(settings.kafka_bootstrap)
+        self._workers = Workers(settings.data_dir / "platform.json")
+        self.pollers = {
+            "workers": Poller("workers", self._workers.ask),
+            "topics": Poller("topics", self._topics.ask, timeout_s=TOPICS_TIMEOUT_S),
+            "index": Poller("index", Index(search).ask),
+            "platform": Poller("platform", Platform(settings.data_dir).ask),
+        }
+        self.viewers = 0
+        self.history: deque[float] = deque(maxlen=HISTORY_TICKS)
+        """Events a second at the gate, a value a tick."""
+        self._render = render
+        self._tick = 0
+        self._ticked = asyncio.Condition()
+        self._rendered: dict[Language, tuple[int, dict[str, str]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.board = self._look()
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._tasks = [asyncio.create_task(poller.forever()) for poller in self.pollers.values()]  # type: ignore[attr-defined]  # pollers of several values
+        self._tasks.append(asyncio.create_task(self._run()))
+
+    async def stop(self) -> None:
+        """Stop polling and leave the sources."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._topics.close()
+        await self._workers.close()
+
+    def panels(self, language: Language) -> dict[str, str]:
+        """Panel → its markup as of the last tick; rendered at most once a tick and language."""
+        tick, panels = self._rendered.get(language, (-1, {}))
+        if tick != self._tick:
+            panels = {name: self._render(name, self.board, language) for name in PANELS}
+            self._rendered[language] = (self._tick, panels)
+        return panels
+
+    async def changes(self, language: Language) -> AsyncIterator[dict[str, str]]:
+        """What changed, a tick at a time: first every panel, then those whose markup is new."""
+        shown: dict[str, str] = {}
+        self.viewers += 1
+        try:
+            while True:
+                panels = self.panels(language)
+                yield {name: markup for name, markup in panels.items() if shown.get(name) != markup}
+                shown = panels
+                async with self._ticked:
+                    await self._ticked.wait()
+        finally:
+            self.viewers -= 1
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.board = self._look()
+            gate = self.board.nodes.get("gate")
+            self.history.append((gate and gate.rate_per_s) or 0.0)
+            self._tick += 1
+            async with self._ticked:
+                self._ticked.notify_all()
+
+    def _look(self) -> Board:
+        answers = {
+            name: Answer(poller.value, poller.at, poller.down_since, poller.reason)  # type: ignore[attr-defined]  # as above
+            for name, poller in self.pollers.items()
+        }
+        return board(time.time(), **answers)
+
+
+def event(changes: dict[str, str]) -> bytes:
+    """A server-sent event: one JSON object on one line."""
+    return b"data: " + msgspec.json.encode(changes) + b"\n\n"

@@ -1,0 +1,70 @@
+// <koban-live src>: takes panels from the server as they change and brings the page up to date with as little as
+// possible, so that a selection, a focus and a running animation outlive it.
+
+class KobanLive extends HTMLElement {
+  connectedCallback() {
+    this.source = new EventSource(this.getAttribute("src"));
+    this.source.onmessage = (message) => this.show(JSON.parse(message.data));
+    this.source.onopen = () => this.lost(false);
+    this.source.onerror = () => this.lost(true);
+  }
+
+  disconnectedCallback() {
+    this.source.close();
+  }
+
+  show(panels) {
+    for (const [name, markup] of Object.entries(panels)) {
+      const panel = this.querySelector(`[data-panel="${CSS.escape(name)}"]`);
+      if (!panel) continue;
+      const fresh = document.createElement("template");
+      fresh.innerHTML = markup;
+      morph(panel, fresh.content);
+    }
+    this.dataset.begun = "";
+  }
+
+  lost(yes) {
+    this.querySelector("[data-lost]").hidden = !yes;
+    this.toggleAttribute("data-lost", yes);
+  }
+}
+
+function morph(old, fresh) {
+  const keyed = new Map();
+  for (const child of old.children) if (child.dataset?.key) keyed.set(child.dataset.key, child);
+  let at = old.firstChild;
+  for (const wanted of [...fresh.childNodes]) {
+    const key = wanted.dataset?.key;
+    const known = key ? keyed.get(key) : at && !at.dataset?.key && same(at, wanted) ? at : null;
+    if (!known) {
+      if (key) wanted.dataset.new = "";
+      old.insertBefore(wanted, at);
+      continue;
+    }
+    if (known === at) at = at.nextSibling;
+    else old.insertBefore(known, at);
+    update(known, wanted);
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+function same(a, b) {
+  return a.nodeType === b.nodeType && a.nodeName === b.nodeName;
+}
+
+function update(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes]) if (name !== "data-new" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  morph(old, fresh);
+}
+
+customElements.define("koban-live", KobanLive);
