@@ -25,6 +25,9 @@ STAGE_OF_TOPIC = {
 }
 """Topic → the stage that writes it, in the order of the flow."""
 
+IN_FLIGHT = "L.in_flight@"
+"""The lanes' own accounts of legs on their way; the legs themselves are shown instead."""
+
 LOOK_BACK_MS = 3_600_000
 """How long before the payment's own time records are looked for; without a document, they are from the start."""
 
@@ -69,7 +72,8 @@ def _add_balances(settings: Settings, result: Trace, since_ms: int | None) -> No
     if not entry_ids:
         return
     for record in read_topics(settings.kafka_bootstrap, ["balances"], since_ms=since_ms):
-        if _json(record.value).get("entry_id") in entry_ids:
+        balance = _json(record.value)
+        if balance.get("entry_id") in entry_ids and not balance["account"].startswith(IN_FLIGHT):
             _add(result, record)
 
 
@@ -82,7 +86,7 @@ def _add(result: Trace, record: LogRecord) -> None:
         "partition": record.partition,
         "offset": record.offset,
         "at_us": at_us,
-        "summary": _summary(record, value),
+        "summary": _summary(record, value, result.payment_id),
     }
     result.hops.append(hop)
     if record.topic == "journal":
@@ -99,14 +103,16 @@ def _json(value: bytes | None) -> dict[str, Any]:
     return decoded if isinstance(decoded, dict) else {}
 
 
-def _summary(record: LogRecord, value: dict[str, Any]) -> str:
+def _summary(record: LogRecord, value: dict[str, Any], payment_id: str) -> str:
     if record.topic == "payments-dlq":
         return f"dead-lettered: {record.header('koban_reason')}"
     if record.topic == "journal":
         total = sum(line["debit_minor"] for line in value["lines"] if line["debit_minor"] > 0)
         return f"{value['event_type']}: {len(value['lines'])} lines, ¥{total:,}"
     if record.topic == "ledger-legs":
-        return f"{value['account']} {-value['debit_minor']:+,}"
+        legs = [leg for leg in value.get("legs", ()) if leg.get("payment_id") == payment_id]
+        moved = ", ".join(f"{leg['account']} {-leg['debit_minor']:+,}" for leg in legs)
+        return f"to lane {value.get('to_lane')}: {moved}"
     if record.topic == "balances":
         return f"{value['account']} = ¥{value['posted_minor']:,} (version {value['version']})"
     amount = value.get("body", value).get("amount_minor")
