@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "jobs": ("ops.cli.jobs", "Submit and list the Flink jobs."),
     "lake": ("ops.cli.lake", "Check the lake's partitions."),
     "campaigns": ("ops.cli.campaigns", "Check and publish campaigns."),
+    "drill": ("ops.cli.drill", "Cause a fault on purpose, and prove that nothing was lost."),
     "bench": ("ops.cli.bench", "Measure a stage beside its peers."),
 }
 """Command → the module that holds a click command under the same name, and its line in the help."""
@@ -50,3 +51,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="koban")
 def main() -> None:
     """Koban, a wallet's data platform: `koban demo` shows it, `koban COMMAND --help` says more."""
+
+
+if __name__ == "__main__":
+    main()

@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        return all(check.ok for check in self.checks) and not self.problems
+        return all(check.ok for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -76,8 +76,14 @@ class Outcome:
         }
 
 
-def run(plan: Plan, platform: Platform, stop: threading.Event, say: Say) -> Outcome:
-    """Runs the demo on ``platform`` until its time is over or ``stop`` is set.
+def run(
+    plan: Plan,
+    platform: Platform,
+    stop: threading.Event,
+    say: Say,
+    disturb: Callable[[threading.Event], None] | None = None,
+) -> Outcome:
+    """Runs the demo on ``platform`` until its time is over, ``stop`` is set, or ``disturb`` is through with its faults.
 
     Raises PlatformError when the platform does not come up. The platform is left running; the caller stops it.
     """
@@ -96,6 +102,11 @@ def run(plan: Plan, platform: Platform, stop: threading.Event, say: Say) -> Outc
     traffic.start()
     start_up.wait_for(())
     _announce(settings, say)
+    if disturb is not None:
+        try:
+            disturb(stop)
+        finally:
+            stop.set()
     summary = traffic.wait()
     rss_mb = sum(component.rss_mb for component in platform.status())
     outcome = Outcome(settings, summary, rss_mb=round(rss_mb, 1))
