@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -12,6 +13,7 @@ from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType, Kafka
 from kafka.errors import (
     InvalidReplicationFactorError,
     KafkaError,
+    NodeNotReadyError,
     NoError,
     TopicAlreadyExistsError,
     for_code,
@@ -24,6 +26,8 @@ READY_S_MAX = 60.0
 """How long a broker that has just come up may take until it answers and can hold topics."""
 _RETRY_PAUSE_S = 0.5
 _REQUEST_MS = 15_000
+_KNOCK_S_MAX = 2.0
+_EFFECT_S_MAX = 20.0
 _OWN_CONFIG_SOURCE = "DYNAMIC_TOPIC_CONFIG"
 T = TypeVar("T")
 
@@ -150,10 +154,22 @@ def _with_admin(settings: Settings, work: Callable[[KafkaAdminClient], T]) -> T:
 
 
 def _connect(bootstrap: str, deadline: float) -> KafkaAdminClient:
+    """A connected client. Knocks first: a client that can't connect leaves its sockets and thread behind."""
+    if not any(_listens(server) for server in bootstrap.split(",")):
+        raise NodeNotReadyError(f"nothing listens at {bootstrap}")
     left_ms = max(1_000, int((deadline - time.monotonic()) * 1000))
     return KafkaAdminClient(
         bootstrap_servers=bootstrap, bootstrap_timeout_ms=left_ms, request_timeout_ms=_REQUEST_MS, client_id="koban"
     )
+
+
+def _listens(server: str) -> bool:
+    host, _, port = server.strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S_MAX).close()
+    except OSError:
+        return False
+    return True
 
 
 def _compare(admin: KafkaAdminClient, settings: Settings) -> list[Change]:
@@ -185,7 +201,20 @@ def _carry_out(admin: KafkaAdminClient, settings: Settings) -> list[Change]:
     if grown:
         admin.create_partitions(grown)
     _configure(admin, [change for change in found if change.action in ("set", "unset")])
+    _await_effect(admin, settings, found)
     return found
+
+
+def _await_effect(admin: KafkaAdminClient, settings: Settings, done: list[Change]) -> None:
+    """Waits until brokers show what the controller has accepted, so that whoever looks next sees it."""
+    deadline = time.monotonic() + _EFFECT_S_MAX
+    left = [change for change in done if change.is_carried_out]
+    while left:
+        if time.monotonic() >= deadline:
+            raise KafkaError(f"after {_EFFECT_S_MAX:.0f} s the brokers still do not show: {left}")
+        left = [change for change in _compare(admin, settings) if change in left]
+        if left:
+            time.sleep(_RETRY_PAUSE_S / 5)
 
 
 def _create(admin: KafkaAdminClient, settings: Settings, names: list[str]) -> None:

@@ -1,6 +1,7 @@
 """The contracts as they lie in the checkout: complete, up to date, and checked by the command that CI runs."""
 
 import json
+import re
 import subprocess
 import sys
 from copy import deepcopy
@@ -263,6 +264,19 @@ def test_what_can_t_be_compared_with_is_said(against: str, complaint: str) -> No
     result = CliRunner().invoke(contracts, ["check", f"--against={folder}"])
     assert result.exit_code == 1
     assert complaint in result.stderr
+
+
+@pytest.mark.parametrize("job", ["volumes", "fraud-patterns"])
+def test_what_a_sql_job_reads_is_what_its_contract_says(job: str) -> None:
+    """The columns of the table that the jobs share, so that a change of a field names the jobs that it hits."""
+    text = (check.ROOT / "jobs" / "sql" / "events.sql").read_text()
+    table = re.search(r"CREATE TEMPORARY TABLE events \((.*?)\) WITH", text, re.DOTALL)
+    assert table is not None
+    row = re.search(r"body ROW<(.*?)>", table[1])
+    assert row is not None
+    within = [f"body.{column.split()[0]}" for column in row[1].split(",")]
+    beside = re.findall(r"^  (\w+) (?:STRING|BIGINT)", table[1], re.MULTILINE)
+    assert topics()["payments-valid"].consumers[job] == (*beside, *within)
 
 
 def test_every_record_type_is_in_use() -> None:
