@@ -32,9 +32,9 @@ difference is one of three:
   it does not know are not carried on.
 - **fine**: an optional field was added. Any order.
 
-Core services that write to an outbox table need no other contract: Debezium's outbox event router puts the plain event
-on `payments` when it expands the JSON payload and takes the wallet's column as the key. Its change-event envelope is not
-unpacked by the gate.
+Core services that write to an outbox table need no other contract: the outbox event router of Debezium puts the plain
+event on `payments` when it expands the JSON payload and takes the wallet's column as the key. Its change-event
+envelope is not unpacked by the gate.
 
 To publish a change, add a line to `versions` of the topics that carry the value, then run `koban contracts publish`.
 """
