@@ -1,0 +1,99 @@
+"""Lets contenders race: each run a process of its own on its own core, in the order A B B A, answers checked."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from ops.bench.machine import confined
+from ops.bench.meter import Cost
+from ops.bench.report import ROOT, Run
+from ops.bench.task import Task
+
+RUN_S_MAX = 180
+_GROUPS = itertools.count()
+
+
+class Contender(msgspec.Struct, frozen=True, kw_only=True):
+    """A program under ``ops.bench.contenders``."""
+
+    name: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    guarantee: str = "at least once"
+    note: str = ""
+    writes: bool = False
+    ours: bool = False
+    speed: float = 1.0
+    """How many of the events it gets: slow contenders fewer, so that a run stays short. Rates are per event."""
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """Topics with their answers, and where contenders write."""
+
+    bootstrap: str
+    topics: dict[int, tuple[str, str]]
+    """Events → topic, answer."""
+    fresh_target: Callable[[], str]
+    check_target: Callable[[str, int], bool]
+    """Whether a target holds exactly the input of so many events."""
+
+
+class ContenderFailedError(RuntimeError):
+    """A contender ended without a result."""
+
+
+def race(
+    contenders: list[Contender], field: Field, events: dict[str, int], runs: int, cores: set[int]
+) -> dict[str, list[Run]]:
+    """Contender → its runs. Raises ContenderFailedError."""
+    results: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
+    for turn in range(runs):
+        for contender in _turn(contenders, turn):
+            run = one_run(contender, field, events[contender.name], cores)
+            results[contender.name].append(run)
+            print(  # noqa: T201  # progress, on standard error
+                f"{contender.name:32} run {turn + 1}: {run.rate_per_s:>9,.0f}/s  "
+                f"{run.cpu_s_per_million:7.2f} CPU-s per million  {'correct' if run.correct else 'WRONG ANSWER'}",
+                file=sys.stderr,
+            )
+    return results
+
+
+def one_run(contender: Contender, field: Field, events: int, cores: set[int]) -> Run:
+    topic, answer = field.topics[events]
+    target = field.fresh_target() if contender.writes else ""
+    group = f"bench-{os.getpid()}-{next(_GROUPS)}"
+    task = Task(bootstrap=field.bootstrap, topic=topic, target=target, events=events, group=group)
+    cost = run_program(contender, task, cores, Cost)
+    correct = contender.module == "aiokafka_bare" or cost.digest == answer
+    if contender.writes:
+        correct = correct and field.check_target(target, events)
+    return Run(events=cost.events, wall_s=cost.wall_s, cpu_s=cost.cpu_s, rss_mb=cost.rss_mb, correct=correct)
+
+
+T = TypeVar("T")
+
+
+def run_program(contender: Contender, task: Task, cores: set[int], kind: type[T]) -> T:
+    """What the contender printed, as a ``kind``. Raises ContenderFailedError with the end of its log."""
+    command = [sys.executable, "-m", f"ops.bench.contenders.{contender.module}", *contender.arguments]
+    with confined(cores):
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **task.environ()}, capture_output=True, timeout=RUN_S_MAX, check=False
+        )
+    try:
+        return msgspec.json.decode(done.stdout.strip().rpartition(b"\n")[2], type=kind)
+    except msgspec.DecodeError as error:
+        log = done.stderr.decode(errors="replace")[-2000:]
+        raise ContenderFailedError(f"{contender.name} ended with {done.returncode} and no result:\n{log}") from error
+
+
+def _turn(contenders: list[Contender], turn: int) -> Iterable[Contender]:
+    return contenders if turn % 2 == 0 else reversed(contenders)

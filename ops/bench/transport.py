@@ -1,0 +1,216 @@
+"""``koban bench transport``: the batched transport beside stock Faust, aiokafka bare and quixstreams."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from ops.bench import latency, machine
+from ops.bench.contest import Contender, Field, race
+from ops.bench.payments import Skew, answer, digest_of_values, payments
+from ops.bench.report import Latency, Report, Row, ratio
+from ops.platform import Platform, platform
+
+LANES = 4
+EVENTS = 2_000_000
+EVENTS_QUICK = 400_000
+RUNS, RUNS_QUICK = 5, 2
+TIMES_STOCK_FAUST = 10
+TARGET = f"at least {TIMES_STOCK_FAUST} × stock Faust per CPU-second"
+
+FAUST_NOTE = (
+    "raw bytes, decoded with msgspec in the agent; buffers and poll size raised as "
+    "https://faust-streaming.github.io/faust/userguide/settings.html describes"
+)
+CONTENDERS = [
+    Contender(
+        name="aiokafka bare",
+        module="aiokafka_bare",
+        guarantee="none",
+        note="the roofline: `getmany`, decode, discard",
+    ),
+    Contender(name="batched transport", module="batched", ours=True),
+    Contender(
+        name="batched transport, writing",
+        module="batched",
+        arguments=("--write",),
+        writes=True,
+        ours=True,
+        note="each payment is also written to a second topic",
+    ),
+    Contender(
+        name="batched transport, exactly once",
+        module="batched",
+        arguments=("--write", "--exactly-once"),
+        guarantee="exactly once",
+        writes=True,
+        ours=True,
+        note="the same, in transactions with the offsets",
+    ),
+    Contender(name="stock Faust", module="stock_faust", note=FAUST_NOTE, speed=0.1),
+    Contender(
+        name="stock Faust, take(1000)",
+        module="stock_faust",
+        arguments=("--take",),
+        note="https://faust-streaming.github.io/faust/userguide/streams.html, `take`: buffer N values",
+        speed=0.25,
+    ),
+    Contender(
+        name="quixstreams",
+        module="quix",
+        note="bytes decoded with msgspec in `update`, totals in memory; "
+        "https://quix.io/docs/quix-streams/configuration.html, defaults",
+        speed=0.5,
+    ),
+]
+OURS = "batched transport"
+
+
+def run(*, quick: bool, events: int | None = None) -> Report:
+    """Races on a private broker. Raises ContenderFailedError, or PlatformError when the broker does not come up."""
+    count = events or (EVENTS_QUICK if quick else EVENTS)
+    contenders = [contender for contender in CONTENDERS if contender.module != "quix" or find_spec("quixstreams")]
+    sizes = {contender.name: max(1000, int(count * contender.speed)) for contender in contenders}
+    runs = RUNS_QUICK if quick else RUNS
+    rows: list[Row] = []
+    with Broker() as kafka:
+        inputs: tuple[Skew, ...] = ("uniform",) if quick else ("uniform", "zipf")
+        for skew in inputs:
+            field = prepare(kafka.bootstrap, skew, set(sizes.values()))
+            for layout in ("one core",) if quick or skew == "zipf" else machine.LAYOUTS:
+                rows += _rows(kafka, contenders, field, sizes, runs, layout, skew)
+        delays = latency.measure(kafka.bootstrap, quick=quick)
+    return _report(rows, delays, quick=quick, events=events)
+
+
+class Broker:
+    """A Kafka of the benchmark's own."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.bootstrap = ""
+        self._process: psutil.Process | None = None
+
+    def __enter__(self) -> Broker:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="koban-bench-"))) / "platform"
+        settings = self._stack.enter_context(platform(folder, only=("kafka",)))
+        self.bootstrap = settings.kafka_bootstrap
+        self._process = psutil.Process(next(row.pid for row in Platform(folder).status() if row.name == "kafka"))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def confine(self, cores: set[int]) -> None:
+        assert self._process is not None
+        machine.confine(self._process, cores)
+
+
+def prepare(bootstrap: str, skew: Skew, sizes: set[int]) -> Field:
+    """Fills a topic for each size, and finds the answer of each with the oracle."""
+    topics = {}
+    for size in sorted(sizes):
+        topic = f"bench-{skew}-{size}"
+        create(bootstrap, topic)
+        values = asyncio.run(preload(bootstrap, topic, size, skew))
+        topics[size] = (topic, answer(values))
+    names = (f"bench-{skew}-out-{number}" for number in itertools.count())
+
+    def fresh_target() -> str:
+        name = next(names)
+        create(bootstrap, name)
+        return name
+
+    def check_target(target: str, size: int) -> bool:
+        found = asyncio.run(read_all(bootstrap, target))
+        inputs = (payment.value for payment in payments(size, skew, LANES))
+        return len(found) == size and digest_of_values(found) == digest_of_values(inputs)
+
+    return Field(bootstrap=bootstrap, topics=topics, fresh_target=fresh_target, check_target=check_target)
+
+
+def create(bootstrap: str, topic: str) -> None:
+    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        admin.create_topics([NewTopic(topic, LANES, 1)])
+
+
+async def preload(bootstrap: str, topic: str, count: int, skew: Skew) -> list[bytes]:
+    """Writes payments in large batches; gives back what was written."""
+    values = []
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=900_000) as producer:
+        builders = [producer.create_batch() for _ in range(LANES)]
+        for lane, key, value in payments(count, skew, LANES):
+            values.append(value)
+            if builders[lane].append(timestamp=None, key=key, value=value) is None:
+                await producer.send_batch(builders[lane], topic, partition=lane)
+                builders[lane] = producer.create_batch()
+                builders[lane].append(timestamp=None, key=key, value=value)
+        for lane, builder in enumerate(builders):
+            await producer.send_batch(builder, topic, partition=lane)
+        await producer.flush()
+    return values
+
+
+async def read_all(bootstrap: str, topic: str) -> list[bytes]:
+    """All committed values of a topic."""
+    values: list[bytes] = []
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
+    async with consumer:
+        tps = [TopicPartition(topic, lane) for lane in range(LANES)]
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        while [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                values += [record.value for record in records]
+    return values
+
+
+def _rows(
+    kafka: Broker, contenders: list[Contender], field: Field, sizes: dict[str, int], runs: int, layout: str, skew: Skew
+) -> list[Row]:
+    broker_cores, contender_cores = machine.cores(layout)
+    kafka.confine(broker_cores)
+    results = race(contenders, field, sizes, runs, contender_cores)
+    return [
+        Row.of(
+            results[contender.name],
+            contender=contender.name,
+            layout=layout,
+            input=skew,
+            guarantee=contender.guarantee,
+            note=contender.note,
+        )
+        for contender in contenders
+    ]
+
+
+def _report(rows: list[Row], delays: list[Latency], *, quick: bool, events: int | None) -> Report:
+    raced = {row.contender: row for row in reversed(rows) if (row.layout, row.input) == ("one core", "uniform")}
+    ours = raced[OURS]
+    ratios = {name: ratio(ours, row) for name, row in sorted(raced.items()) if not name.startswith(OURS)}
+    stock = min(value for name, value in ratios.items() if name.startswith("stock Faust"))
+    absent = {c.name: "not installed: `uv run --group bench koban bench transport`" for c in CONTENDERS}
+    return Report(
+        stage="transport",
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        command="koban bench transport" + (" --quick" if quick else "") + (f" --events {events}" if events else ""),
+        machine=machine.describe(),
+        versions=machine.versions("faust-streaming", "aiokafka", "quixstreams", "msgspec"),
+        rows=rows,
+        ratios=ratios,
+        target=TARGET,
+        ok=stock >= TIMES_STOCK_FAUST and all(row.correct for row in rows),
+        latency=delays,
+        absent={name: why for name, why in absent.items() if name not in raced},
+    )

@@ -1,0 +1,61 @@
+"""``koban bench``: a stage beside its peers, and the page of all results."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from ops.bench.report import PAGE, Report, load, page, save
+
+STAGES = {"transport": "ops.bench.transport"}
+"""Stage → the module whose ``run(quick, events)`` gives its report."""
+
+
+@click.command()
+@click.argument("stage", type=click.Choice([*STAGES, "report"]))
+@click.option("--quick", is_flag=True, help="Two runs of fewer events; not kept.")
+@click.option("--events", type=click.IntRange(min=10_000), help="Events of a run; such a run is not kept.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def bench(stage: str, quick: bool, events: int | None, as_json: bool) -> None:
+    """Measure STAGE beside its peers, or write docs/benchmarks.md from the last full runs (`report`).
+
+    Exit code 0 only when every contender's answer is right and the stage's target is reached.
+    """
+    if stage == "report":
+        PAGE.write_text(page(load()), "utf-8")
+        click.echo(str(PAGE), err=True)
+        return
+    report: Report = importlib.import_module(STAGES[stage]).run(quick=quick, events=events)
+    if not quick and events is None:
+        click.echo(str(save(report)), err=True)
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        show(report)
+    sys.exit(0 if report.ok else 1)
+
+
+def show(report: Report) -> None:
+    """Prints a report as tables."""
+    console = Console()
+    table = Table(title=f"{report.stage}: {report.target}: {'reached' if report.ok else 'NOT reached'}")
+    for heading in ("contender", "guarantee", "input", "layout", "events/s", "CPU-s per M", "RSS MB", "correct"):
+        table.add_column(heading, justify="right" if heading[0] in "eCR" else "left")
+    for row in report.rows:
+        figures = (f"{row.rate_per_s:,.0f}", f"{row.cpu_s_per_million:.2f}", f"{row.rss_mb:.0f}")
+        correct = "yes" if row.correct else "NO"
+        table.add_row(row.contender, row.guarantee, row.input, row.layout, *figures, correct)
+    console.print(table)
+    console.print("events per CPU-second, ours over the peer's: ", report.ratios)
+    if report.latency:
+        delays = Table("contender", "events/s", "p50 ms", "p99 ms", "p99.9 ms", title="latency, open loop")
+        for one in report.latency:
+            delays.add_row(one.contender, str(one.rate_per_s), str(one.p50_ms), str(one.p99_ms), str(one.p999_ms))
+        console.print(delays)
+    for name, why in report.absent.items():
+        console.print(f"{name}: {why}")
