@@ -69,6 +69,8 @@ class Book:
         """The lane's accounts by the names that events use: an account of the house by its name without the lane."""
         self._routes: dict[str, Slot] = {}
         """Accounts of other lanes."""
+        self.drift_minor = 0
+        """Σ debits applied since the start, legs in flight included: 0 after every fact, or a line was lost."""
         self._touched: list[Slot] = []
         self._outbox: defaultdict[int, list[Leg]] = defaultdict(list)
         self._in_flight = self._part(IN_FLIGHT)
@@ -117,6 +119,7 @@ class Book:
         return self._apply(slot, leg.debit_minor, leg.occurred_at_us, leg.event_id, leg.entry_id)
 
     def _apply(self, slot: Slot, debit_minor: int, at_us: int, event_id: str, entry_id: str) -> BreachCode | None:
+        self.drift_minor += debit_minor
         nature = slot.nature
         change = debit_minor if nature.sign > 0 else -debit_minor
         posted = slot.posted_minor = slot.posted_minor + change
@@ -149,6 +152,7 @@ class Book:
     def _count_in_flight(self, debit_minor: int, at_us: int, event_id: str) -> None:
         """One leg, as `_apply` on the account of legs in flight, which has no limit."""
         slot = self._in_flight
+        self.drift_minor += debit_minor
         slot.posted_minor -= debit_minor
         slot.version += 1
         slot.as_of_us = at_us

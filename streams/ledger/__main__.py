@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from prometheus_client import Gauge
+
 from koban.settings import Settings
 from streams.ledger.lane import TOPICS, LedgerLane
 from streams.transport import BatchApp
@@ -12,7 +14,14 @@ from streams.transport import BatchApp
 def ledger_app(settings: Settings) -> BatchApp:
     """Valid events, cashback and legs in; journal, balances, legs to other lanes and dead letters out, exactly once."""
     app = BatchApp("ledger", settings, exactly_once=True)
-    app.lanes(TOPICS, lambda lane: LedgerLane(lane, settings.payment_partitions, app.count))
+    imbalance = Gauge(
+        "koban_ledger_imbalance_minor",
+        "Yen by which a lane's accounts and its legs in flight don't sum to zero; must be 0",
+        ["lane"],
+        registry=app.metrics.registry,
+    )
+    lanes = settings.payment_partitions
+    app.lanes(TOPICS, lambda lane: LedgerLane(lane, lanes, app.count, imbalance.labels(str(lane)).set))
     return app
 
 

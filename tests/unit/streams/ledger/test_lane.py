@@ -67,7 +67,14 @@ class Bench:
 
     def __init__(self, partition: int = LANE) -> None:
         self.counts: Counter[str] = Counter()
-        self.lane = LedgerLane(partition, LANES, lambda outcome, n: self.counts.update({outcome: n}), lambda: NOW_US)
+        self.imbalances: list[int] = []
+        self.lane = LedgerLane(
+            partition,
+            LANES,
+            lambda outcome, n: self.counts.update({outcome: n}),
+            self.imbalances.append,
+            lambda: NOW_US,
+        )
 
     def outputs(self, *values: bytes | None, topic: str = VALID, at_ms: int = 1000) -> list[Output]:
         records = [Stored(10 + i, at_ms + i, WALLET.encode(), value) for i, value in enumerate(values)]
@@ -175,3 +182,12 @@ def test_a_grant_is_posted_from_the_pot():
         ("C.c.available", 5),
         (f"U.{WALLET}.points", -5),
     ]
+
+
+def test_books_out_of_balance_are_never_written():
+    """A lost line stops the worker before anything of the batch is committed, and shows as a metric."""
+    bench = Bench()
+    bench.lane.book.drift_minor = 7
+    with pytest.raises(AssertionError, match="out of balance by 7 yen"):
+        bench.outputs(payment("p1"))
+    assert bench.imbalances == [7]
