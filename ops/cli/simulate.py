@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from rich.table import Table
 from koban.business_time import JST, US_PER_S
 from ops.simulator import Spike, Summary, World
 from ops.simulator.files import finish, write
+from ops.simulator.pace import tps_max
 from ops.simulator.topic import TPS_DEFAULT, TRUTH_TOPIC, Progress, SendError, run_to_topic
 from ops.simulator.truth import Sent
 
@@ -112,6 +114,7 @@ def simulate(**given: object) -> None:
     """
     options = msgspec.convert(given, Options)
     _check(options)
+    _warn(options)
     stop = threading.Event()
     with _stopped_by_signals(stop):
         begun = time.monotonic()
@@ -153,6 +156,18 @@ def _world(options: Options) -> World:
     )
     gc.freeze()  # the world stays to the end: the collector need not look at it again and again
     return world
+
+
+def _warn(options: Options) -> None:
+    spike = _spike(options)
+    tps = (options.tps or TPS_DEFAULT) * max(1.0, spike.factor if spike else 1.0)
+    if tps > tps_max(options.users):
+        wanted = math.ceil(tps / tps_max(1))
+        click.echo(
+            f"{options.users:,} users are few for {tps:,.0f} events a second: nobody pays more than five times"
+            f" a minute, so some payments give way to log-ins. --users {wanted:,} would do.",
+            err=True,
+        )
 
 
 def _start_us(options: Options) -> int:

@@ -13,7 +13,14 @@ BUCKET_MINOR = 70_000
 _DRAIN_MINOR = 29_000
 _US_PER_MINOR = 600_000_000 // _DRAIN_MINOR + 1
 _BUCKET_US = BUCKET_MINOR * _US_PER_MINOR
+_COMFORT_PERCENT = 60
+"""Wallets are not equally busy: with more than this share of the pace in use, some are at its end all the time."""
 _LONG_AGO_US = -(10**18)
+
+
+def tps_max(wallets: int) -> float:
+    """The most events a second for which so many wallets are enough; beyond it, payments give way to log-ins."""
+    return wallets * PAYMENTS_MAX * 1_000_000 / WINDOW_US * _COMFORT_PERCENT / 100
 
 
 class Pace:

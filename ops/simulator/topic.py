@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 from kafka import KafkaProducer
 from kafka.codec import has_lz4
+from kafka.errors import KafkaError
 
 from koban.business_time import US_PER_S
 from koban.settings import Settings
@@ -115,15 +116,20 @@ class _Sender:
         self._failure: BaseException | None = None
         self._lag_ms_max = 0.0
         self.sent = 0
-        self._producer: Any = KafkaProducer(
-            bootstrap_servers=settings.kafka_bootstrap,
-            client_id="koban-simulator",
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=_LINGER_MS,
-            compression_type="lz4" if has_lz4() else None,
-            max_request_size=_REQUEST_BYTES_MAX,
-        )
+        try:
+            self._producer: Any = KafkaProducer(
+                bootstrap_servers=settings.kafka_bootstrap,
+                client_id="koban-simulator",
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=_LINGER_MS,
+                compression_type="lz4" if has_lz4() else None,
+                max_request_size=_REQUEST_BYTES_MAX,
+            )
+        except KafkaError as error:
+            raise SendError(
+                f"no Kafka at {settings.kafka_bootstrap}: {error!r}; `koban status` shows the platform"
+            ) from error
 
     def send(self, message: Message, timestamp_ms: int | None) -> float:
         """Sends a record and its truth; returns by how many ms it was late. No timestamp means now."""

@@ -52,6 +52,12 @@ def test_a_table_says_what_was_written(tmp_path: Path):
     assert "bursts of fraud" in result.stdout
 
 
+def test_too_few_users_for_the_rate_are_pointed_out(tmp_path: Path):
+    result = invoke("--out", str(tmp_path / "out.jsonl"), "--users", "20", "--tps", "50", "--seconds", "2")
+    assert result.exit_code == 0
+    assert "--users 1,000 would do" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
