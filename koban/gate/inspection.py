@@ -53,7 +53,7 @@ def inspect(value: bytes | None, timestamp_ms: int, limits: Limits) -> Accepted 
     try:
         event = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _unreadable(value, error)
+        return why_unreadable(value, error)
     contradiction = inconsistency(event)
     if contradiction is not None:
         return Rejected(RejectCode.INCONSISTENT, contradiction, event.producer)
@@ -97,7 +97,7 @@ def _clock(event: Event, timestamp_ms: int, limits: Limits) -> Rejected:
     )
 
 
-def _unreadable(value: bytes, error: Exception) -> Rejected:
+def why_unreadable(value: bytes, error: Exception) -> Rejected:
     """Why the decoder refused the value. Runs for bad values alone, so it may parse again."""
     try:
         parsed = msgspec.json.decode(value)
@@ -131,7 +131,8 @@ def _breach(parsed: dict[str, Any], message: str) -> tuple[RejectCode, str]:
     if match["key"]:
         return RejectCode.OUT_OF_BOUNDS, f"{where}: expected each key to be {expected}, got another"
     if "unknown field" in what:
-        return RejectCode.UNKNOWN_FIELD, f"{where}: expected the contract's fields, got another"
+        named = excerpt(what.split("`")[1])
+        return RejectCode.UNKNOWN_FIELD, f"{where}: expected the contract's fields, got {named}"
     if types := _TYPES.match(what):
         return RejectCode.WRONG_TYPE, f"{where}: expected {types['expected']}, got {types['got']}"
     got = _walk(parsed, at)
