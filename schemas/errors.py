@@ -11,29 +11,29 @@ class ReasonCode(StrEnum):
     meaning: str
     """What the code says, for documents and tools."""
 
-    def __new__(cls, code: str, meaning: str) -> ReasonCode:
+    def __new__(cls, code: str, meaning: str = "") -> ReasonCode:
         member = str.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
         return member
 
-    TOO_LARGE = "too_large", "More bytes than `event_bytes_max`."
     EMPTY = "empty", "No value at all."
+    TOO_LARGE = "too_large", "More bytes than `event_bytes_max`."
     NOT_UTF8 = "not_utf8", "The bytes are no UTF-8 text."
     NUL_BYTE = "nul_byte", "A NUL, plain or escaped: text columns behind the gate can't hold it."
     TOO_DEEP = "too_deep", "Nested more deeply than `event_depth_max`."
     NOT_JSON = "not_json", "The text is no JSON."
     UNKNOWN_TYPE = "unknown_type", "`event_type` is missing or names no event of the contracts."
-    CARD_NUMBER = "card_number", "A field holds what looks like a card number."
     MISSING_FIELD = "missing_field", "A required field is missing."
     WRONG_TYPE = "wrong_type", "A field holds another type of value than the contract says."
-    OUT_OF_BOUNDS = "out_of_bounds", "A field's value is outside the contract's limits, pattern or list."
     UNKNOWN_FIELD = "unknown_field", "A closed object (a tender, a line) holds a field that the contract does not know."
+    OUT_OF_BOUNDS = "out_of_bounds", "A field's value is outside the contract's limits, pattern or list."
     INCONSISTENT = (
         "inconsistent",
-        "Each field is fine, together they contradict each other (tenders sum to another amount).",
+        "Each field is fine, but together they contradict each other, like tenders and amount.",
     )
     CLOCK = "clock", "The event happened later than it was sent: its producer's clock is ahead."
+    CARD_NUMBER = "card_number", "A field holds what looks like a card number."
     CARD_SECRET = "card_secret", "A field is named like a security code, a PIN or track data."
     CONFLICT = "conflict", "The event id was used before with another body."
     REFUSED = "refused", "A stage behind the gate refused the event: the reason names the rule."

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from koban.gate.verdict import RejectCode
 from schemas.codec import body_hash, decode, decode_valid, encode
 from schemas.errors import InvalidEvent, ReasonCode
 
@@ -96,8 +97,8 @@ def test_unknown_fields_of_a_newer_producer_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("change", "code", "path", "reason"),
     [
-        (lambda e: e.update(event_type="Nope"), "unknown_type", "event_type", "got 'Nope'"),
-        (lambda e: e.update(event_type=3), "unknown_type", "event_type", "got 3"),
+        (lambda e: e.update(event_type="Nope"), "unknown_type", "event_type", "got Nope"),
+        (lambda e: e.update(event_type=3), "wrong_type", "event_type", "expected str, got int"),
         (lambda e: e.pop("event_type"), "unknown_type", "event_type", "got nothing"),
         (lambda e: e.pop("event_id"), "missing_field", "event_id", "expected a value, got nothing"),
         (lambda e: e["body"].pop("wallet_id"), "missing_field", "body.wallet_id", "expected a value, got nothing"),
@@ -117,7 +118,7 @@ def test_unknown_fields_of_a_newer_producer_are_passed_over() -> None:
         (lambda e: e["body"].update(currency="USD"), "out_of_bounds", "body.currency", "got 'USD'"),
         (lambda e: e["body"].update(wallet_id="a\x00b"), "out_of_bounds", "body.wallet_id", r"got 'a\\x00b'"),
         (lambda e: e["body"].update(memo="x" * 300), "out_of_bounds", "body.memo", "302 characters"),
-        (lambda e: e["actor"].update(role="x"), "unknown_field", "actor", "expected no field role"),
+        (lambda e: e["actor"].update(role="x"), "unknown_field", "actor", "got role"),
         (lambda e: e["body"]["tenders"][0].update(amount_minor=99), "inconsistent", "body.tenders", "sum to 499"),
         (lambda e: e.update(occurred_at_us=1_760_000_000), "out_of_bounds", "occurred_at_us", "1262304000000000"),
     ],
@@ -167,6 +168,12 @@ def test_bytes_that_are_no_event_say_what_they_are(value: bytes, code: ReasonCod
     with pytest.raises(InvalidEvent) as caught:
         decode(value)
     assert caught.value.code == code
+
+
+def test_the_gate_and_the_codec_know_the_same_reasons_in_the_same_order() -> None:
+    """The codes that dead letters carry begin with the gate's own, in its order of precedence."""
+    gate = [code.value for code in RejectCode]
+    assert [code.value for code in ReasonCode][: len(gate)] == gate
 
 
 @pytest.mark.parametrize("place", ["wallet_id", "mcc", "amount_minor", "currency", CARD], ids=lambda place: "place")
