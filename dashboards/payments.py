@@ -114,7 +114,7 @@ def _chip(chip: Chip) -> dict[str, Any]:
     """A message key, its plain values, and values that are messages or amounts themselves."""
     match chip.field:
         case Field.AT:
-            return {"key": _time_key(chip), "values": _times(chip)}
+            return _time(chip)
         case Field.AMOUNT | Field.REFUNDED:
             return {"key": _bounds_key(chip), "what": f"chip.{chip.field.value}", "low": chip.low, "high": chip.high}
         case Field.NUMBER_OR_AMOUNT:
@@ -126,20 +126,22 @@ def _chip(chip: Chip) -> dict[str, Any]:
             return {"key": f"chip.{chip.field.value}", "values": {"values": ", ".join(chip.values)}}
 
 
-def _time_key(chip: Chip) -> str:
-    if chip.low is not None and chip.high is not None:
-        return "chip.at"
-    return "chip.at_from" if chip.low is not None else "chip.at_to"
+def _time(chip: Chip) -> dict[str, Any]:
+    """Bounds as people read them: whole days by their dates, else the first moment that is no longer meant."""
+    if chip.low is None or chip.high is None:
+        bound = {"low": day_label(chip.low)} if chip.low is not None else {"high": day_label((chip.high or 0) + 1)}
+        return {"key": "chip.at_from" if chip.low is not None else "chip.at_to", "values": bound}
+    low, high = day_label(chip.low), day_label(chip.high + 1)
+    if not low.endswith(_MIDNIGHT) or not high.endswith(_MIDNIGHT):
+        end = high.removeprefix(low[: -len(_MIDNIGHT)]).strip()
+        return {"key": "chip.at", "values": {"low": low, "high": end}}
+    first, last = low.removesuffix(_MIDNIGHT), day_label(chip.high)[: -len(_MIDNIGHT)]
+    if first == last:
+        return {"key": "chip.day", "values": {"day": first}}
+    return {"key": "chip.days", "values": {"first": first, "last": last}}
 
 
-def _times(chip: Chip) -> dict[str, str]:
-    """Bounds as people read them; the upper one is the first moment that is no longer meant."""
-    found = {}
-    if chip.low is not None:
-        found["low"] = day_label(chip.low)
-    if chip.high is not None:
-        found["high"] = day_label(chip.high + 1)
-    return found
+_MIDNIGHT = " 00:00"
 
 
 def _bounds_key(chip: Chip) -> str:

@@ -51,10 +51,11 @@ class Poller(Generic[Value]):
                 logger.info("%s answers again", self.name)
             self.down_since, self.reason = None, ""
         except Exception as error:  # a source may fail in any way; the console must not
-            self.reason = f"no answer within {self._timeout_s:.0f} s" if isinstance(error, TimeoutError) else str(error)
-            if self.down_since is None:
-                self.down_since = self._clock()
-                logger.warning("%s is down: %s: %s", self.name, type(error).__name__, error)
+            reason = f"no answer within {self._timeout_s:.0f} s" if isinstance(error, TimeoutError) else str(error)
+            if self.down_since is None or reason != self.reason:
+                logger.warning("%s is down: %s: %s", self.name, type(error).__name__, reason)
+            self.reason = reason
+            self.down_since = self.down_since or self._clock()
 
     async def forever(self) -> None:
         """Ask until cancelled."""

@@ -83,8 +83,11 @@ class Topics:
     async def _open(self) -> None:
         """Connect and find the partitions. A broker that was set up anew has other offsets: forget the old ones."""
         consumer = AIOKafkaConsumer(
+            *NEWEST,
+            *COUNTED,
             bootstrap_servers=self._bootstrap,
             client_id="koban-console",
+            group_id=None,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -94,16 +97,10 @@ class Topics:
         )
         self._consumer = consumer
         await consumer.start()
-        known = await consumer.topics()
-        tps = [
-            TopicPartition(topic, partition)
-            for topic in (*NEWEST, *COUNTED)
-            if topic in known
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
+        tps = list(consumer.assignment())
         if not tps:
             raise ConnectionError("no topics yet")
-        consumer.assign(tps)
+        consumer.pause(*tps)
         ends = await consumer.end_offsets(tps)
         if any(ends[tp] < end for tp, end in self._ends.items() if tp in ends):
             self._kept = {topic: deque(maxlen=KEPT_MAX) for topic in NEWEST}

@@ -37,17 +37,22 @@ _alert = msgspec.json.Decoder(Alert)
 def search_index_app(settings: Settings) -> BatchApp:
     """The stage's worker."""
     app = BatchApp(STAGE, settings)
+    logging.getLogger("opensearch").setLevel(logging.WARNING)  # it logs every request
     sink = RetryingSink(
         OpenSearchSink(settings.opensearch_url, timeout_s=WRITE_TIMEOUT_S), attempts_max=WRITE_ATTEMPTS_MAX
     )
-    indexer = Indexer(OpenSearchPayments(settings.opensearch_url), sink)
+    store = OpenSearchPayments(settings.opensearch_url)
+    indexer = Indexer(store, sink)
     schema = Schema(settings.opensearch_url)
     progress = Progress(STAGE)
 
+    work = Work()
+
     @app.batches(EVENTS)
     async def payments(batch: Batch) -> None:
-        await schema.ensured()
-        done = await indexer.index(batch.partition, batch.records)
+        with work:
+            await schema.ensured()
+            done = await indexer.index(batch.partition, batch.records)
         dead_letter(batch, done.rejected)
         progress.indexed(batch.partition, batch.records[-1].timestamp * 1000)
         app.count("indexed", done.documents)
@@ -56,8 +61,9 @@ def search_index_app(settings: Settings) -> BatchApp:
 
     @app.batches(ALERT_STATES)
     async def alerts(batch: Batch) -> None:
-        await schema.ensured()
-        rejected = await index_alerts(sink, batch.records)
+        with work:
+            await schema.ensured()
+            rejected = await index_alerts(sink, batch.records)
         dead_letter(batch, rejected)
         app.count("alerts", len(batch.records) - len(rejected))
 
@@ -66,16 +72,49 @@ def search_index_app(settings: Settings) -> BatchApp:
             await asyncio.sleep(PROGRESS_EVERY_S)
             marks = progress.marks(lags(app), time.time_ns() // 1000)
             await sink_quietly(sink, [item_of(mark) for mark in marks])
+        await work.finished()
+        await sink.close()
+        await store.close()
 
-    async def begin() -> None:
+    begun: list[bool] = []
+
+    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]  # Faust has no types
+    async def begin(_: object, __: object, **___: object) -> None:
+        """Once there are lanes: so early that a search finds indices before anything is in them."""
+        if not begun:
+            begun.append(True)
+            app.add_future(prepare())
+            app.add_future(tell_progress())
+
+    async def prepare() -> None:
         try:
             await schema.ensured()
         except Transient as error:
             logger.warning("%s; the first batch will wait for it", error)
-        app.add_future(tell_progress())
 
-    app.on_startup_finished = begin
     return app
+
+
+class Work:
+    """Batches that use the connections now; they are closed after the last one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._idle.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._idle.set()
+
+    async def finished(self) -> None:
+        """Returns when no batch is in work."""
+        await self._idle.wait()
 
 
 class Schema:
