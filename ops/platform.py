@@ -89,10 +89,11 @@ class Platform:
         Raises PlatformError when it is not within the time, ValueError for a name or setting that makes no sense.
         """
         wanted = roster.chosen(only, with_apps=with_apps)
-        for folder in (self.data_dir, self.data_dir / "logs", self.data_dir / "run"):
-            folder.mkdir(parents=True, exist_ok=True)
-            # Passable, not readable: engines that shed root pass through to their own folders.
-            folder.chmod(0o711)
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        # Passable, not readable: engines that shed root pass through to their own folders.
+        self.data_dir.chmod(0o711)
+        for name in ("logs", "run"):
+            (self.data_dir / name).mkdir(mode=0o700, exist_ok=True)
         with exclusive(self.data_dir / "run" / "up.lock"):
             here = self._start(wanted, environ)
         self._await_health(here, timeout_s)
@@ -170,7 +171,7 @@ class Platform:
 
     def _clear_leftovers(self) -> None:
         """Ends processes that carry this platform's mark though its supervisor is gone."""
-        left = [process for process in psutil.process_iter() if _marked(process, self.data_dir)]
+        left = leftovers(self.data_dir)
         for process in left:
             self._say(f"ending a leftover: {process.pid}")
             with suppress(psutil.Error):
@@ -188,6 +189,11 @@ class Platform:
         report = keeper.read_report(self.data_dir) if rows else None
         states = report.components if report else {}
         return [_status(here, part, rows.get(name), states.get(name)) for name, part in roster.components(here).items()]
+
+
+def leftovers(data_dir: Path) -> list[psutil.Process]:
+    """Processes of a platform whose supervisor is gone. Those of other users can't be seen and don't count."""
+    return [process for process in psutil.process_iter() if _marked(process, data_dir)]
 
 
 def _marked(process: psutil.Process, data_dir: Path) -> bool:

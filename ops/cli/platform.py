@@ -12,9 +12,11 @@ from pathlib import Path
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from koban.settings import Settings
+from ops.engines.doctor import examine
 from ops.engines.fetch import FetchError
 from ops.platform import UP_S_MAX, Platform, PlatformError, Status
 
@@ -81,7 +83,7 @@ def _table(rows: list[Status]) -> Table:
     for row in rows:
         health = f"[{colours.get(row.health, 'yellow')}]{row.health}[/]"
         if row.reason:
-            health += f" [dim]{row.reason}[/]"
+            health += f" [dim]{escape(row.reason)}[/]"
         uptime = f"{row.uptime_s:.0f} s" if row.pid else "–"
         memory = f"{row.rss_mb:.0f} MB" if row.pid else "–"
         table.add_row(row.name, health, str(row.pid or "–"), uptime, str(row.restarts), memory, row.endpoint)
@@ -110,3 +112,21 @@ def logs(name: str, follow: bool, lines: int, data_dir: Path | None) -> None:
                 break  # rotated; the next call shows the new file
             else:
                 time.sleep(0.2)
+
+
+@click.command()
+@data_dir_option
+@json_option
+def doctor(data_dir: Path | None, as_json: bool) -> None:
+    """Say what is wrong with this machine or platform, and what mends it; the exit code is 0 when nothing is."""
+    findings = examine(_platform(data_dir).data_dir)
+    ok = all(finding.ok for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"ok": ok, "checks": msgspec.to_builtins(findings)}, ensure_ascii=False))
+    else:
+        table = Table("", "checked", "found", "what to do", show_edge=False)
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
+            table.add_row(mark, finding.name, escape(finding.detail), escape(finding.mend))
+        Console().print(table)
+    sys.exit(0 if ok else 1)

@@ -25,13 +25,18 @@ class App:
     module: str
     after: tuple[str, ...]
 
+    @property
+    def file(self) -> str:
+        folder = self.module.replace(".", "/")
+        return f"{folder}.py" if (ROOT / f"{folder}.py").exists() else f"{folder}/__main__.py"
+
 
 APPS = (
     App("gate", "streams.gate", (TOPICS,)),
     App("ledger", "streams.ledger", (TOPICS,)),
     App("alerts", "streams.alerts", (TOPICS,)),
     App("search_index", "streams.search_index", (TOPICS, "opensearch")),
-    App("jobs", "jobs.keeper", (TOPICS, "flink-taskmanager")),
+    App("jobs", "jobs.keeper", (TOPICS, "flink-jobmanager", "flink-taskmanager")),
     App(CONSOLE, "dashboards", (TOPICS,)),
 )
 NAMES = tuple(app.name for app in APPS)

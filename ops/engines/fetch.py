@@ -20,7 +20,6 @@ PARALLEL = 6
 ATTEMPTS = 5
 """A cut or refused transfer is taken up again this often before it is an error."""
 TIMEOUT = httpx.Timeout(60, connect=15)
-CHUNK_BYTES = 1 << 18
 
 
 class FetchError(Exception):
@@ -108,7 +107,7 @@ def _transfer(client: httpx.Client, url: str, part: Path, done: int, advance: Ca
             if not resumed:  # the server sends the whole file again
                 advance(-done)
             # Raw bytes: a repository may label a jar with a content encoding, and the hash is over what it stores.
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 advance(len(chunk))
             end = file.tell()

@@ -58,10 +58,19 @@ FLUSH PRIVILEGES;
 """
 
 
+def installed() -> Path | None:
+    """The unpacked server, if it is there already."""
+    folder = cache_dir() / "trees" / _tree_name()
+    return folder if folder.exists() else None
+
+
+def _tree_name() -> str:
+    return f"mariadb-{lock.digest(lock.read()['mariadb'])}"
+
+
 def install() -> Path:
     """The unpacked server."""
-    artifacts = lock.read()["mariadb"]
-    (jar,) = fetch(artifacts, cache_dir() / "artifacts")
+    (jar,) = fetch(lock.read()["mariadb"], cache_dir() / "artifacts")
 
     def build(folder: Path) -> None:
         with zipfile.ZipFile(jar) as file:
@@ -77,7 +86,7 @@ def install() -> Path:
             runs = path.is_dir() or str(path.relative_to(folder)) in PROGRAMS
             path.chmod(0o755 if runs else 0o644)
 
-    return tree(f"mariadb-{lock.digest(artifacts)}", build)
+    return tree(_tree_name(), build)
 
 
 def prepare(site: Site) -> None:

@@ -28,6 +28,9 @@ ENDPOINTS: dict[str, str] = {
 INNER_PORTS = ("kafka-controller", "flink-rpc", "opensearch-transport")
 """Ports that only the engines themselves use."""
 
+FOR_LIFE = ("KOBAN_PAYMENT_PARTITIONS",)
+"""Settings that a data directory keeps from its first start on."""
+
 PORT_MIN, PORT_MAX = 15_000, 32_000
 """Ports are taken below the range from which the system gives outgoing connections theirs: a client that keeps dialling
 the port of a broker that is down could otherwise be given that very port and connect to itself."""
@@ -129,6 +132,9 @@ def plan(
         "KOBAN_CONSOLE_URL": f"http://127.0.0.1:{ports['console']}",
     }
     remembered = known.settings.environ() if known else {}
+    if not running:
+        # Limits are those of this start; what is fixed for the life of the data stays.
+        remembered = {name: value for name, value in remembered.items() if name in FOR_LIFE}
     settings = Settings.from_environ({**remembered, **made, **environ, "KOBAN_DATA_DIR": str(data_dir)})
     return Site(settings=settings, ports=ports, metrics_ports=metrics_ports, components=components)
 

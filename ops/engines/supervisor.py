@@ -132,7 +132,7 @@ def _program(
         name=name,
         command=" ".join(map(_quoted_word, command)),
         directory=_quoted(directory),
-        environment=",".join(f'{key}="{_escaped(value)}"' for key, value in sorted(environ.items())),
+        environment=",".join(f"{key}={_environment_value(value)}" for key, value in sorted(environ.items())),
         autostart=str(always).lower(),
         autorestart=str(always).lower(),
         stop_s_max=stop_s_max,
@@ -147,13 +147,17 @@ def _quoted(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
+def _environment_value(value: str) -> str:
+    """A value in ``environment=``, where quotes protect but nothing escapes. Raises ValueError for both quotes."""
+    quote = "'" if '"' in value else '"'
+    if quote in value or "\n" in value:
+        raise ValueError(f"a setting can't hold both kinds of quotes or a line break: {value!r}")
+    return quote + _quoted(value) + quote
+
+
 def _quoted_word(word: str) -> str:
     """A word of a command line that supervisord splits like a shell."""
-    return '"' + _escaped(word) + '"'
-
-
-def _escaped(value: str) -> str:
-    return _quoted(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + _quoted(word).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class Supervisor:
