@@ -4,7 +4,7 @@ What counts as a card number:
 
 - in free text, an unbroken run of 13 to 19 digits that passes Luhn; or a run broken by spaces, dashes or dots that
   passes Luhn and either starts like an issuer's card of that length or is grouped like a card (4-4-4-4, 4-6-5, …);
-  or, within a run of 20 and more digits, a part that starts like an issuer's card of that length and passes Luhn;
+  or the first or last 15 or 16 of 20 and more digits, if they start like an issuer's card and pass Luhn;
 - in an identifier, only a part that stands alone between signs that are no letters or digits, has 13 to 16 digits,
   starts like an issuer's card of that length and passes Luhn. Payment numbers have 19 digits, and one digit string
   in ten passes Luhn: they must not be taken for cards;
@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 DIGITS_MIN, DIGITS_MAX = 13, 19
 ID_DIGITS_MAX = 16
+_GLUED_LENGTHS = (15, 16)
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 _DOUBLED_SIGNS = str.maketrans("0123456789", "0246813579")
 RUN = re.compile(r"[0-9](?:[ .\-]{0,3}+[0-9]){12,}+")
@@ -147,12 +148,11 @@ def _cards_of_run(run: _Run) -> Iterator[tuple[int, int]]:
 
 
 def _cards_within(digits: str, sums: _LuhnSums, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Card numbers within an unbroken group that is longer than any card: glued to other digits."""
-    for first in range(start, end - DIGITS_MIN + 1):
-        if digits[first] in "23456":
-            for last in range(first + DIGITS_MIN, min(first + DIGITS_MAX, end) + 1):
-                if sums.pass_between(first, last) and issued(digits[first:last]):
-                    yield first, last
+    """Card numbers at either end of an unbroken group longer than any card: an expiry or zeros were glued to them."""
+    for length in _GLUED_LENGTHS:
+        for first in (start, end - length):
+            if sums.pass_between(first, first + length) and issued(digits[first : first + length]):
+                yield first, first + length
 
 
 class _LuhnSums:

@@ -53,5 +53,6 @@ DISGUISES = {
     "with expiry": lambda card: f"{card} 12/27",
     "after a date": lambda card: f"2026-11-23 {card}",
     "two cards": lambda card: f"{card} {card}",
-    "glued to digits": lambda card: f"0000000{card}",
+    "behind zeros": lambda card: f"0000000{card}" if len(card) in (15, 16) else card,
+    "with expiry, glued": lambda card: f"{card}122712" if len(card) in (15, 16) else card,
 }
