@@ -1,0 +1,84 @@
+"""No page asks for a text that is not there, in either language."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from dashboards.language import CATALOGUE, LANGUAGES, MissingMessageError, message, messages, negotiated
+from dashboards.sources.platform import Component
+from koban.events import KINDS
+from koban.search.document import INDEXED, Status
+from koban.search.query import Field
+
+FOLDER = CATALOGUE.parent
+USED = re.compile(r"""["']([a-z]+\.[A-Za-z_]+)["']""")
+BUILT = re.compile(r"""["']([a-z]+\.)["'] ~""")
+MADE = {
+    *(f"status.{status.value}" for status in Status),
+    *(f"kind.{kind}" for kind in KINDS),
+    *(f"event.{name}" for name in INDEXED),
+    *(f"chip.{field.value}" for field in Field if field is not Field.AT),
+    *(f"source.{source}" for source in ("workers", "topics", "index", "platform")),
+    *(f"intake.{part}" for part in ("valid", "duplicates", "dead_letters", "waiting")),
+    *(f"health.{health}" for health in ("healthy", "starting", "waiting", "unhealthy")),
+}
+"""Keys that are put together of parts."""
+
+
+def sources() -> str:
+    """Every template and module of the console."""
+    files = [*FOLDER.rglob("*.j2"), *FOLDER.rglob("*.py")]
+    return "\n".join(path.read_text("utf-8") for path in files)
+
+
+def test_every_message_has_both_languages() -> None:
+    """And both take the same values."""
+    for key, texts in messages().items():
+        assert set(texts) == set(LANGUAGES), key
+        fields = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in texts.values()]
+        assert fields[0] == fields[1], key
+
+
+def test_every_key_that_is_asked_for_is_there() -> None:
+    """Written out or put together."""
+    prefixes = {key.split(".")[0] for key in messages()}
+    asked = {key for key in USED.findall(sources()) if key.split(".")[0] in prefixes} | MADE
+    files = {path.name for path in Path(FOLDER).rglob("*.*")}
+    assert {key for key in asked if key not in messages() and key not in files} == set()
+
+
+def test_no_message_is_left_over() -> None:
+    """A text that no page shows any more is deleted."""
+    text = sources()
+    built = {f"{prefix}" for prefix in BUILT.findall(text)}
+    unused = {key for key in messages() if key not in USED.findall(text) and key not in MADE}
+    assert sorted(key for key in unused if not any(key.startswith(prefix) for prefix in built)) == []
+
+
+def test_a_missing_message_is_an_error() -> None:
+    """Not an empty place on a page."""
+    with pytest.raises(MissingMessageError):
+        message("en", "no.such")
+    assert Component().restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "remembered", "accept", "expected"),
+    [
+        ("en", "ja", "ja", "en"),
+        ("fr", "en", "ja", "en"),
+        (None, None, "en-GB,en;q=0.9,ja;q=0.8", "en"),
+        (None, None, "fr, ja;q=0.3, en;q=0.5", "en"),
+        (None, None, "de;q=x, ja", "ja"),
+        (None, None, None, "ja"),
+    ],
+)
+def test_the_language_is_negotiated(
+    asked: str | None, remembered: str | None, accept: str | None, expected: str
+) -> None:
+    """The address first, then the last choice, then the browser; Japanese when nothing fits."""
+    assert negotiated(asked, remembered, accept) == expected

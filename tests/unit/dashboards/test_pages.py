@@ -1,0 +1,237 @@
+"""The console's pages with every source down, and with an index that answers as we please."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from dashboards.app import HERE, create_app
+from koban.search.query import Query
+from koban.search.request import Scope, cursor_of
+from koban.settings import Settings
+from schemas.errors import Transient
+from sinks.payment_search import Found, PaymentSearch
+
+NOON_US = 1_763_780_400_000_000
+XSS = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'"
+HIT: dict[str, Any] = {
+    "payment_id": "0472993188201143902",
+    "version": 2,
+    "status": "partially_refunded",
+    "amount_minor": 1200,
+    "gross_minor": 1200,
+    "refunded_minor": 200,
+    "canceled_minor": 0,
+    "net_minor": 1000,
+    "refund_pending_minor": 0,
+    "kinds": ["points", "money"],
+    "tenders": [{"kind": "points", "amount_minor": 200}, {"kind": "money", "amount_minor": 1000}],
+    "merchant_id": "m-1",
+    "store_id": "s-1",
+    "store_name": XSS,
+    "terminal_id": "t-1",
+    "code": "CPM",
+    "wallet_id": "w-1",
+    "occurred_at_us": NOON_US,
+    "topic": "payments-valid",
+    "partition": 2,
+    "offset": 77,
+    "story": [
+        [1, NOON_US, "e-1", "PaymentCompleted", 1200, None, 2, 70, NOON_US],
+        [2, NOON_US + 5, "e-2", "RefundCompleted", 200, "r-1", 2, 77, NOON_US],
+    ],
+}
+TOTALS = {"count": 1, "gross_minor": 1200, "refunded_minor": 200, "canceled_minor": 0, "net_minor": 1000}
+
+
+def settings(folder: Path) -> Settings:
+    """Everything points at a port where nobody listens."""
+    nowhere = "127.0.0.1:9"
+    return Settings.from_environ(
+        {
+            "KOBAN_DATA_DIR": str(folder),
+            "KOBAN_KAFKA_BOOTSTRAP": nowhere,
+            "KOBAN_OPENSEARCH_URL": f"http://{nowhere}",
+            "KOBAN_CONSOLE_URL": "http://127.0.0.1:8080",
+        }
+    )
+
+
+class Console:
+    """A client of the console within the test's own event loop. Nothing is polled: the server's life is not begun."""
+
+    def __init__(self, runner: asyncio.Runner, folder: Path) -> None:
+        self._runner = runner
+        self.app = create_app(settings(folder))
+        transport = httpx.ASGITransport(self.app)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self._runner.run(self._client.get(path, **more))
+
+    def close(self) -> None:
+        self._runner.run(self._client.aclose())
+        self._runner.run(self.app.state.search.close())
+        self._runner.run(self.app.state.live.stop())
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    with asyncio.Runner() as runner:
+        made = Console(runner, tmp_path)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Query, Scope, str | None]]:
+    """An index that answers one payment to whatever is asked; what was asked is kept."""
+    calls: list[tuple[Query, Scope, str | None]] = []
+
+    async def search(_: Any, query: Query, scope: Scope, *, size: int, cursor: str | None = None) -> Found:
+        calls.append((query, scope, cursor))
+        return Found(1, None if cursor else TOTALS, [HIT], cursor_of(NOON_US, "p"), NOON_US, 9)
+
+    async def payment(_: Any, number: str, scope: Scope) -> dict[str, Any] | None:
+        return HIT if number == HIT["payment_id"] else None
+
+    monkeypatch.setattr(PaymentSearch, "search", search)
+    monkeypatch.setattr(PaymentSearch, "payment", payment)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/payments", "/payments?q=1200円 昨日 18時ごろ&lang=en", "/payments/no-1", "/nowhere"]
+)
+def test_pages_are_served_whatever_is_down(console: Console, path: str) -> None:
+    """With every source down each page is a page, says so, and carries its guards."""
+    answer = console.get(path)
+    assert answer.status_code == {"/": 200, "/nowhere": 404}.get(path, 503)
+    assert "<main" in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_pages_need_no_inline_script_or_style(console: Console, asked: list[Any]) -> None:
+    """What the policy forbids is not there: no inline script, style, handler, nor anything from another host."""
+    for path in ("/", "/payments?q=1200", f"/payments/{HIT['payment_id']}"):
+        text = console.get(path).text
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=\"", text), path
+        assert not re.search(r"(src|href)=\"(https?:)?//", text), path
+
+
+def test_static_files_are_kept_for_ever_by_their_hash(console: Console) -> None:
+    """The page names them by content, so that an upgrade is seen at once."""
+    addresses = re.findall(r"\"(/static/[^\"]+)\"", console.get("/").text)
+    assert len(addresses) >= 4
+    for address in addresses:
+        answer = console.get(address)
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+    assert sum(path.stat().st_size for path in (HERE / "static").iterdir()) < 60_000
+
+
+def test_text_of_merchants_stays_text(console: Console, asked: list[Any]) -> None:
+    """A store's name with markup in it is shown, never run; so is a query."""
+    for path in ("/payments", f"/payments/{HIT['payment_id']}", f"/payments?q={XSS}&merchant={XSS}"):
+        text = console.get(path).text
+        assert "<script>alert" not in text, path
+        assert "<img src=x" not in text, path
+        assert "&lt;script&gt;" in text, path
+
+
+def test_the_address_is_the_state(console: Console, asked: list[tuple[Query, Scope, str | None]]) -> None:
+    """Query, merchant and place in the list are taken from the address, and the chips' links take one part out."""
+    text = console.get("/payments", params={"q": "1200円 渋谷", "merchant": "m-1", "cursor": "abc", "lang": "ja"}).text
+    query, scope, cursor = asked[0]
+    assert (query.text(), scope, cursor) == ("1200円 渋谷", Scope.of_merchant("m-1"), "abc")
+    assert "金額 = ¥1,200" in text
+    assert "店舗: 渋谷" in text
+    assert "q=%E6%B8%8B%E8%B0%B7&amp;merchant=m-1&amp;lang=ja" in text, "without the amount, on the first page"
+
+
+@pytest.mark.parametrize(
+    ("query", "chip"),
+    [
+        ("2025-11-21", "2025-11-21, all day"),
+        ("2025-11-20..2025-11-22", "2025-11-20 – 2025-11-22"),
+        ("2025-11-21 18:00", "2025-11-21 18:00 – 18:01"),
+        ("at>=2025-11-21", "from 2025-11-21 00:00"),
+        (">=1000", "amount ≥ ¥1,000"),
+        ("amount:1000~2000", "amount ¥1,000 – ¥2,000"),
+        ("返金", "status: refunded / partly refunded"),
+        ("-card", "not paid with: card"),
+        ("1143", "number ends …1143 or ¥1,143"),
+        ("wallet:w-1", "wallet: w-1"),
+    ],
+)
+def test_chips_say_how_the_query_was_understood(console: Console, asked: list[Any], query: str, chip: str) -> None:
+    """In the reader's language, not in the query's."""
+    text = re.sub(r"\s+", " ", console.get("/payments", params={"q": query, "lang": "en"}).text)
+    assert f">{chip} <" in text
+
+
+def test_json_of_the_same_address(console: Console, asked: list[Any]) -> None:
+    """The same answer as data, with ids as text and times with their zone."""
+    answer = console.get("/payments.json?q=1200円").json()
+    assert set(answer) == {"total", "totals", "hits", "next", "complete_to"}
+    assert answer["hits"][0]["payment_id"] == "0472993188201143902"
+    assert answer["complete_to"] == "2025-11-22T03:00:00+00:00"
+    story = console.get(f"/payments/{HIT['payment_id']}.json").json()["story"]
+    assert story[1]["event_type"] == "RefundCompleted"
+    assert console.get("/payments/none.json").status_code == 404
+
+
+def test_a_payments_page(console: Console, asked: list[Any]) -> None:
+    """Its story, its money and where it was read."""
+    text = console.get(f"/payments/{HIT['payment_id']}?lang=en").text
+    for part in ("partly refunded", "¥1,200", "−¥200", "¥1,000", "e-2", "payments-valid/2@77", "points"):
+        assert part in text, part
+
+
+def test_a_bad_cursor_is_told(console: Console) -> None:
+    """A made-up place in the list is a bad request, not an error of the server."""
+    assert console.get("/payments?cursor=x!").status_code == 400
+    assert console.get("/payments.json?cursor=x!").status_code == 400
+
+
+def test_an_index_that_is_down_is_told(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page says so with status 503 and keeps what was typed."""
+
+    async def search(*_: Any, **__: Any) -> Found:
+        raise Transient("down")
+
+    monkeypatch.setattr(PaymentSearch, "search", search)
+    answer = console.get("/payments?q=1200円&lang=en")
+    assert answer.status_code == 503
+    assert "The search index does not answer" in answer.text
+    assert 'value="1200円"' in answer.text
+
+
+def test_language_and_theme_are_remembered(console: Console) -> None:
+    """A choice in the address holds for the pages after it."""
+    assert 'lang="en" data-theme="dark"' in console.get("/?lang=en&theme=dark").text
+    again = console.get("/", headers={"accept-language": "ja"})
+    assert 'lang="en" data-theme="dark"' in again.text
+
+
+def test_foreign_host_names_are_refused(console: Console) -> None:
+    """A page elsewhere that made its name resolve to this machine gets nothing."""
+    assert console.get("/", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_health_pages(console: Console) -> None:
+    """Live, ready, version and metrics, like every process."""
+    assert console.get("/-/live").json()["live"] is True
+    assert console.get("/-/ready").json()["ready"] is True
+    assert console.get("/-/version").json()["stage"] == "console"
+    metrics = console.get("/metrics").text
+    assert 'koban_console_source_up{source="topics"} 0.0' in metrics
+    assert "koban_http_request_seconds_bucket" in metrics
+    assert "0472993188201143902" not in metrics
