@@ -59,6 +59,8 @@ def unpack(fetched: Any) -> list[Record]:
     """All records of aiokafka's ``PartitionRecords`` that a read-committed reader may see."""
     records: list[Record] = []
     memory = fetched._records
+    # aiokafka's own iterator over it, never started, refers back: a circle that would keep a megabyte each alive.
+    fetched._records_iterator = None
     while memory.has_next():
         batch = memory.next_batch()
         if fetched._check_crcs and not batch.validate_crc():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from streams.transport.batch import Batch
+from streams.transport.outbox import WritingBatch
 
 logger = logging.getLogger("koban.transport")
 
@@ -61,15 +61,12 @@ class StageMetrics:
         yield
         self._batch.observe(time.perf_counter() - started)
 
-    def done(self, batches: Sequence[Batch]) -> None:
+    def done(self, batches: Sequence[WritingBatch]) -> None:
         """Counts batches whose outputs (and in exactly-once mode offsets) are with the broker."""
         now_ms = time.time() * 1000
         for batch in batches:
             self._in.labels(self.stage, batch.topic).inc(len(batch.records))
-            counts: dict[str, int] = {}
-            for output in batch.outputs:
-                counts[output.topic] = counts.get(output.topic, 0) + 1
-            for topic, count in counts.items():
+            for topic, count in batch.outbox.counts().items():
                 self._out.labels(self.stage, topic).inc(count)
             self._observe_ages([now_ms - record.timestamp for record in batch.records])
 

@@ -15,11 +15,12 @@ import msgspec
 from aiokafka import TopicPartition
 
 from schemas.errors import Backpressure, Transient
-from streams.transport.batch import Batch, Record
+from streams.transport.batch import Record
 from streams.transport.fetched import Chunk
 from streams.transport.lane import Lane
 from streams.transport.lane_log import LaneLog
 from streams.transport.metrics import StageMetrics
+from streams.transport.outbox import Outbox, WritingBatch
 from streams.transport.writers import IdempotentWriter, TransactionalWriter
 
 RETRY_FIRST_S = 0.2
@@ -236,7 +237,12 @@ class Runner:
         if self._transactions is not None:
             await self._pace(started)
 
-    def _take(self) -> list[Batch]:
+    def _outbox(self) -> Outbox:
+        writer = self._transactions or self._shared_writer
+        assert writer is not None
+        return writer.outbox()
+
+    def _take(self) -> list[WritingBatch]:
         """Queued chunks of a round, those of one partition joined; at least one chunk, else up to the limit."""
         joined: dict[tuple[str, int], tuple[list[Record], int]] = {}
         count = 0
@@ -249,11 +255,11 @@ class Runner:
             before = joined.get(place)
             joined[place] = (before[0] + chunk.records if before else chunk.records, chunk.next_offset)
         return [
-            Batch(topic, partition, records, next_offset)
+            WritingBatch(topic, partition, records, next_offset, self._outbox)
             for (topic, partition), (records, next_offset) in joined.items()
         ]
 
-    async def _work(self, batches: list[Batch]) -> None:
+    async def _work(self, batches: list[WritingBatch]) -> None:
         offsets = {TopicPartition(batch.topic, batch.partition): batch.next_offset for batch in batches}
         full = [batch for batch in batches if batch.records]
         if full:
@@ -264,7 +270,7 @@ class Runner:
             self._metrics.done(full)
         self.done.update(offsets)
 
-    async def _handle(self, batch: Batch) -> None:
+    async def _handle(self, batch: WritingBatch) -> None:
         """The lane's own step. A handler without state is called again when it asks for it."""
         assert self._lane is not None
         pause = RETRY_FIRST_S
@@ -275,20 +281,20 @@ class Runner:
                 if not self._retries or self._draining:
                     raise
                 self._metrics.retry(self.name, error, pause)
-                batch.outputs.clear()
+                batch.forget_outputs()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RETRY_LAST_S)
             else:
                 return
 
-    async def _write(self, batches: list[Batch], offsets: dict[TopicPartition, int]) -> None:
-        outputs = [output for batch in batches for output in batch.outputs]
+    async def _write(self, batches: list[WritingBatch], offsets: dict[TopicPartition, int]) -> None:
+        outboxes = [batch.outbox for batch in batches]
         if self._transactions is not None:
-            await self._transactions.commit(outputs, offsets)
+            await self._transactions.commit(outboxes, offsets)
             self.committed.update(offsets)
-        elif outputs:
+        else:
             assert self._shared_writer is not None
-            await self._shared_writer.write(outputs)
+            await self._shared_writer.write(outboxes)
 
     async def _pace(self, started: float) -> None:
         """Lets a little more arrive before the next transaction, unless much is there: a transaction costs the same

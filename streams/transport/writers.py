@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from schemas.partitioning import lane_of_key
-from streams.transport.batch import Output
+from streams.transport.outbox import Outbox
 
 # A transaction that starts while the markers of the one before are still being written is refused; aiokafka then waits
 # 20 ms. The markers take about a millisecond, and a lane's transactions follow each other closely.
@@ -33,12 +33,14 @@ Offsets = Mapping[TopicPartition, int]
 
 
 class Writer:
-    """Writes outputs with one Kafka producer, a record batch per topic and partition at a time."""
+    """Writes outboxes with one Kafka producer."""
 
     def __init__(self, client: dict[str, Any], **options: Any) -> None:
         self._producer = AIOKafkaProducer(
             **client, acks="all", max_batch_size=BATCH_BYTES_MAX, linger_ms=0, retry_backoff_ms=50, **options
         )
+        self._partitions: dict[str, int] = {}
+        """Topic → partitions, of topics that were written to. Topics keyed by owner never grow."""
 
     async def start(self) -> None:
         await self._producer.start()
@@ -46,37 +48,36 @@ class Writer:
     async def stop(self) -> None:
         await self._producer.stop()
 
-    async def write(self, outputs: Iterable[Output]) -> None:
+    def outbox(self) -> Outbox:
+        return Outbox(self._producer.create_batch, self._partitions, partition_of)
+
+    async def write(self, outboxes: Iterable[Outbox]) -> None:
         """Returns when the brokers have all of it. Raises aiokafka's KafkaError when one record batch was refused."""
-        futures = await self._send(outputs)
+        futures = await self._send(outboxes)
         if futures:
             await asyncio.gather(*futures)
 
-    async def _send(self, outputs: Iterable[Output]) -> list[asyncio.Future[Any]]:
+    async def _send(self, outboxes: Iterable[Outbox]) -> list[asyncio.Future[Any]]:
         """Hands over the first record batch of every partition before the second of any: a transaction then learns of
         all its partitions at once. One that is added while another is written to makes the broker refuse the write
         for a moment (Kafka 4 verifies, and tells older clients that replicas are missing)."""
-        producer = self._producer
-        building: dict[tuple[str, int], list[Any]] = {}
-        counts: dict[str, int] = {}
-        for topic, partition, key, value, headers, timestamp_ms in outputs:
-            if topic not in counts:
-                counts[topic] = len(await producer.partitions_for(topic))
-            if partition is None:
-                partition = partition_of(key, counts[topic])  # noqa: PLW2901  # the record's own, now decided
-            builders = building.get((topic, partition))
-            if builders is None:
-                builders = building[topic, partition] = [producer.create_batch()]
-            if builders[-1].append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
-                builders.append(producer.create_batch())
-                builders[-1].append(timestamp=timestamp_ms, key=key, value=value, headers=headers)
+        building: dict[tuple[str, int | None], list[Any]] = {}
+        for outbox in outboxes:
+            await self._settle(outbox)
+            for place, slot in outbox.slots.items():
+                slot.close()
+                building.setdefault(place, []).extend(slot.builders)
         futures: list[asyncio.Future[Any]] = []
         for layer in zip_longest(*building.values()):
             for (topic, partition), builder in zip(building, layer, strict=True):
                 if builder is not None:
-                    builder.close()
-                    futures.append(await producer.send_batch(builder, topic, partition=partition))
+                    futures.append(await self._producer.send_batch(builder, topic, partition=partition))
         return futures
+
+    async def _settle(self, outbox: Outbox) -> None:
+        for topic in {output.topic for output in outbox.late}:
+            self._partitions[topic] = len(await self._producer.partitions_for(topic))
+        outbox.settle()
 
 
 class IdempotentWriter(Writer):
@@ -106,13 +107,13 @@ class TransactionalWriter(Writer):
         async with asyncio.timeout(FENCING_TIMEOUT_S):
             await super().start()
 
-    async def commit(self, outputs: Iterable[Output], offsets: Offsets) -> None:
+    async def commit(self, outboxes: Iterable[Outbox], offsets: Offsets) -> None:
         """One transaction. Raises KafkaError (fenced, refused, timed out): whether it holds is then unknown here."""
         producer = self._producer
         await producer.begin_transaction()
         positions = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
         # aiokafka commits a transaction even if a record batch of it was refused: each must be awaited before.
-        await self.write(outputs)
+        await self.write(outboxes)
         await producer.send_offsets_to_transaction(positions, self._group)
         await producer.commit_transaction()
 

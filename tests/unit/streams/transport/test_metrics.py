@@ -5,12 +5,18 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from aiokafka.producer.message_accumulator import BatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import Histogram, generate_latest
 
-from streams.transport.batch import Batch
 from streams.transport.metrics import END_TO_END_S, StageMetrics
+from streams.transport.outbox import Outbox, WritingBatch
+
+
+def outbox() -> Outbox:
+    partitions = {"payments-valid": 4, "payments-dlq": 4}
+    return Outbox(lambda: BatchBuilder(900_000, 0), partitions, lambda key, count: 0)
 
 
 class Row:
@@ -25,7 +31,7 @@ class Row:
 
 def test_records_are_counted_by_topic_in_and_out() -> None:
     metrics = StageMetrics("gate")
-    batch = Batch("payments", 0, [Row(int(time.time() * 1000))] * 3, 3)
+    batch = WritingBatch("payments", 0, [Row(int(time.time() * 1000))] * 3, 3, outbox)
     batch.emit("payments-valid", b"1")
     batch.emit("payments-valid", b"2")
     batch.emit("payments-dlq", b"3")
