@@ -15,7 +15,7 @@ from koban.search.document import INDEXED, Status
 from koban.search.query import Field
 
 FOLDER = CATALOGUE.parent
-USED = re.compile(r"""["']([a-z]+\.[A-Za-z_]+)["']""")
+USED = re.compile(r"""["']([a-z]+\.[A-Za-z0-9_]+)["']""")
 BUILT = re.compile(r"""["']([a-z]+\.)["'] ~""")
 MADE = {
     *(f"status.{status.value}" for status in Status),
