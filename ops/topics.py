@@ -24,6 +24,8 @@ from schemas.topics import Topic, topics
 
 READY_S_MAX = 60.0
 """How long a broker that has just come up may take until it answers and can hold topics."""
+LOOK_S_MAX = 5.0
+"""How long a mere look waits: whoever plans is a person, and wants to hear that nothing is there."""
 _RETRY_PAUSE_S = 0.5
 _REQUEST_MS = 15_000
 _KNOCK_S_MAX = 2.0
@@ -70,7 +72,7 @@ class BrokerUnreachableError(Exception):
 
 def plan(settings: Settings) -> list[Change]:
     """What `apply` would do, empty when the cluster is as the contracts say. Raises BrokerUnreachableError."""
-    return _with_admin(settings, lambda admin: _compare(admin, settings))
+    return _with_admin(settings, lambda admin: _compare(admin, settings), LOOK_S_MAX)
 
 
 def apply(settings: Settings) -> list[Change]:
@@ -78,7 +80,7 @@ def apply(settings: Settings) -> list[Change]:
 
     Raises TopicsRefusedError after everything else is done, and BrokerUnreachableError.
     """
-    found = _with_admin(settings, lambda admin: _carry_out(admin, settings))
+    found = _with_admin(settings, lambda admin: _carry_out(admin, settings), READY_S_MAX)
     refused = [change for change in found if change.action == "refuse"]
     if refused:
         raise TopicsRefusedError("\n".join(f"{change.topic}: {change.why}" for change in refused))
@@ -135,9 +137,9 @@ def _config_changes(topic: Topic, state: TopicState, replicas: int) -> Iterable[
         yield Change(action="note", topic=topic.name, what="replicas", before=before, after=after, why=why)
 
 
-def _with_admin(settings: Settings, work: Callable[[KafkaAdminClient], T]) -> T:
+def _with_admin(settings: Settings, work: Callable[[KafkaAdminClient], T], wait_s_max: float) -> T:
     """Does idempotent work on the cluster; tries again, from the connection on, until a young broker is ready."""
-    deadline = time.monotonic() + READY_S_MAX
+    deadline = time.monotonic() + wait_s_max
     while True:
         try:
             with closing(_connect(settings.kafka_bootstrap, deadline)) as admin:
@@ -155,7 +157,7 @@ def _with_admin(settings: Settings, work: Callable[[KafkaAdminClient], T]) -> T:
 
 def _connect(bootstrap: str, deadline: float) -> KafkaAdminClient:
     """A connected client. Knocks first: a client that can't connect leaves its sockets and thread behind."""
-    if not any(_listens(server) for server in bootstrap.split(",")):
+    if not any(listens(server) for server in bootstrap.split(",")):
         raise NodeNotReadyError(f"nothing listens at {bootstrap}")
     left_ms = max(1_000, int((deadline - time.monotonic()) * 1000))
     return KafkaAdminClient(
@@ -163,7 +165,8 @@ def _connect(bootstrap: str, deadline: float) -> KafkaAdminClient:
     )
 
 
-def _listens(server: str) -> bool:
+def listens(server: str) -> bool:
+    """Whether something takes connections at ``host:port``."""
     host, _, port = server.strip().rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S_MAX).close()

@@ -177,7 +177,7 @@ def test_the_command_plans_and_applies(settings: Settings, monkeypatch: pytest.M
 
 def test_a_broker_that_is_not_there_is_said_so(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """After a bounded time, with the address."""
-    monkeypatch.setattr(cluster, "READY_S_MAX", 0.5)
+    monkeypatch.setattr(cluster, "LOOK_S_MAX", 0.5)
     nowhere = msgspec.structs.replace(settings, kafka_bootstrap="127.0.0.1:1")
     with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:1"):
         plan(nowhere)
