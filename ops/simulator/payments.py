@@ -83,7 +83,7 @@ class Payments:
             return True
         if not self._wallets.top_up(at_us, wallet, amount):
             return False
-        wait_us = scene.random.randrange(3, 25) * US_PER_S
+        wait_us = (3 + scene.dice(22)) * US_PER_S
         scene.agenda.plan(at_us + wait_us, partial(self.pay_later, wallet, till, amount))
         return True
 

@@ -6,6 +6,7 @@ the intended time, so every latency measured downstream counts such a delay too.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ TPS_DEFAULT = 300.0
 _REQUEST_BYTES_MAX = 12_000_000
 _LINGER_MS = 5
 _FLUSH_S = 120
+_KNOCK_S_MAX = 2.0
 _AHEAD_S = 0.001
 _PROGRESS_EVERY_S = 0.5
 
@@ -116,9 +118,12 @@ class _Sender:
         self._failure: BaseException | None = None
         self._lag_ms_max = 0.0
         self.sent = 0
+        servers = settings.kafka_bootstrap
+        if not any(_listens(server) for server in servers.split(",")):
+            raise SendError(f"nothing listens at {servers}; `koban status` shows the platform, `koban up` starts it")
         try:
             self._producer: Any = KafkaProducer(
-                bootstrap_servers=settings.kafka_bootstrap,
+                bootstrap_servers=servers,
                 client_id="koban-simulator",
                 acks="all",
                 enable_idempotence=True,
@@ -127,9 +132,7 @@ class _Sender:
                 max_request_size=_REQUEST_BYTES_MAX,
             )
         except KafkaError as error:
-            raise SendError(
-                f"no Kafka at {settings.kafka_bootstrap}: {error!r}; `koban status` shows the platform"
-            ) from error
+            raise SendError(f"no Kafka at {servers}: {error!r}") from error
 
     def send(self, message: Message, timestamp_ms: int | None) -> float:
         """Sends a record and its truth; returns by how many ms it was late. No timestamp means now."""
@@ -191,6 +194,16 @@ class _Sender:
 
     def _failed(self, error: BaseException) -> None:
         self._failure = self._failure or error
+
+
+def _listens(server: str) -> bool:
+    """Whether something takes connections there. Asked first: a client that finds nobody leaves its sockets open."""
+    host, _, port = server.strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S_MAX).close()
+    except OSError:
+        return False
+    return True
 
 
 def _now_us() -> int:

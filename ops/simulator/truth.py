@@ -6,7 +6,8 @@ A record without a line of its own is plain: valid, ordinary, on time. So truth 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -58,6 +59,8 @@ class Burst(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 Truth = tuple[RecordTruth | Burst, ...]
 PLAIN: Truth = ()
+_MOST = "PaymentCompleted"
+_VALUE, _AMOUNT = itemgetter(2), itemgetter(5)
 
 
 class Message(NamedTuple):
@@ -118,19 +121,23 @@ class Tally:
         self._bytes = self._produced = 0
         self._first_at_us = self._last_at_us = 0
 
-    def add(self, messages: Iterable[Sent]) -> None:
-        """Counts messages of ascending time."""
-        amounts = self._amounts
-        types = self._types
-        for at_us, _, value, truth, event_type, amount in messages:
-            self._produced += 1
-            self._bytes += len(value)
-            self._first_at_us = self._first_at_us or at_us
-            self._last_at_us = at_us
-            if truth and not self._counts_as_valid(truth):
-                continue
-            types[event_type] += 1
-            amounts[event_type] += amount
+    def add(self, messages: Sequence[Sent]) -> None:
+        """Counts messages of ascending time. Plain payments, which are most, are counted all at once."""
+        if not messages:
+            return
+        others = [message for message in messages if message[3] or message[4] != _MOST]
+        for _, _, _, truth, event_type, amount in others:
+            if not truth or self._counts_as_valid(truth):
+                self._types[event_type] += 1
+                self._amounts[event_type] += amount
+        plain = len(messages) - len(others)
+        if plain:
+            self._types[_MOST] += plain
+            self._amounts[_MOST] += sum(map(_AMOUNT, messages)) - sum(map(_AMOUNT, others))
+        self._produced += len(messages)
+        self._bytes += sum(map(len, map(_VALUE, messages)))
+        self._first_at_us = self._first_at_us or messages[0][0]
+        self._last_at_us = messages[-1][0]
 
     def _counts_as_valid(self, truth: Truth) -> bool:
         valid = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import partial
 
 from koban.business_time import US_PER_S
@@ -32,7 +33,7 @@ class Wallets:
         wallet = scene.anyone(at_us)
         population = scene.population
         wallet_id, device = population.wallets[wallet], population.devices[wallet]
-        ok = scene.random.randrange(30) > 0
+        ok = scene.dice(30) > 0
         seq = scene.next_wallet_seq(wallet)
         value = wire.logged_in(scene.event_id, at_us, seq, wallet_id, device, self._ip(wallet), ok)
         scene.post.send(at_us, wallet_id, value, "LoggedIn", 0, scene.mark)
@@ -48,13 +49,14 @@ class Wallets:
         scene = self._scene
         if scene.population.card_only[wallet]:
             return False
-        enough = [amount for amount in _TOP_UPS if amount >= at_least]
-        amount = scene.random.choice(enough) if enough else -(-at_least // 10_000) * 10_000
+        first = bisect_left(_TOP_UPS, at_least)
+        enough = len(_TOP_UPS) - first
+        amount = _TOP_UPS[first + scene.dice(enough)] if enough else -(-at_least // 10_000) * 10_000
         return self._complete_top_up(wallet, amount, *self._source(wallet), at_us)
 
     def _source(self, wallet: int) -> tuple[TopUpSource, str]:
         """Where a top-up comes from: the source and its institute."""
-        dice = self._scene.random.randrange(100)
+        dice = self._scene.dice(100)
         if self._scene.population.verified[wallet] and dice < 85:
             return "bank", BANKS[wallet % len(BANKS)]
         if dice % 3 == 0:
@@ -123,7 +125,7 @@ class Wallets:
         books, random = scene.books, scene.random
         for _ in range(_TRIES):
             sender, receiver = scene.anyone(at_us), scene.anyone(at_us)
-            amount = random.choice(_TRANSFERS)
+            amount = _TRANSFERS[scene.dice(len(_TRANSFERS))]
             kind = Kind.MONEY if books.money[sender] >= books.money_lite[sender] else Kind.MONEY_LITE
             if sender == receiver or not books.debit(sender, kind, amount):
                 continue
