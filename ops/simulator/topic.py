@@ -6,7 +6,6 @@ the intended time, so every latency measured downstream counts such a delay too.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from koban.settings import Settings
 from ops.simulator.rhythm import Spike
 from ops.simulator.truth import Message, Summary, Tally, lines
 from ops.simulator.world import World
+from ops.topics import listens
 
 PAYMENTS_TOPIC = "payments"
 TRUTH_TOPIC = "simulator-truth"
@@ -30,7 +30,6 @@ TPS_DEFAULT = 300.0
 _REQUEST_BYTES_MAX = 12_000_000
 _LINGER_MS = 5
 _FLUSH_S = 120
-_KNOCK_S_MAX = 2.0
 _AHEAD_S = 0.001
 _PROGRESS_EVERY_S = 0.5
 
@@ -119,7 +118,7 @@ class _Sender:
         self._lag_ms_max = 0.0
         self.sent = 0
         servers = settings.kafka_bootstrap
-        if not any(_listens(server) for server in servers.split(",")):
+        if not any(listens(server) for server in servers.split(",")):
             raise SendError(f"nothing listens at {servers}; `koban status` shows the platform, `koban up` starts it")
         try:
             self._producer: Any = KafkaProducer(
@@ -194,16 +193,6 @@ class _Sender:
 
     def _failed(self, error: BaseException) -> None:
         self._failure = self._failure or error
-
-
-def _listens(server: str) -> bool:
-    """Whether something takes connections there. Asked first: a client that finds nobody leaves its sockets open."""
-    host, _, port = server.strip().rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S_MAX).close()
-    except OSError:
-        return False
-    return True
 
 
 def _now_us() -> int:
