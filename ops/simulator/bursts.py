@@ -7,8 +7,9 @@ truth about it is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
@@ -73,11 +74,8 @@ def _over_hours(random: Random, payments: int, _: int) -> list[int]:
     return _sums(random.randrange(900, 1_200) * US_PER_S for _ in range(payments - 1))
 
 
-def _sums(gaps: object) -> list[int]:
-    offsets = [0]
-    for gap in gaps:  # type: ignore[attr-defined]  # any iterable of gaps
-        offsets.append(offsets[-1] + gap)
-    return offsets
+def _sums(gaps: Iterable[int]) -> list[int]:
+    return list(accumulate(gaps, initial=0))
 
 
 BURST = Shape("burst", "fraud", (6, 9), (4, 7), _hurried, _HURRY_US_MIN)
@@ -196,6 +194,10 @@ class Bursts:
         scene.post.reserved[scene.population.wallets[wallet]] = last + WINDOW_US
         scene.pace.reserve(wallet, last, first, sum(visit.amount for visit in visits))
 
+    def wallet_id(self, wallet: int) -> str:
+        """The id of a wallet by its index."""
+        return self._scene.population.wallets[wallet]
+
     def compensate(self, wallet: int, amount: int, at_us: int) -> None:
         """Plans that the victim gets the money back."""
         wait_us = self._random.randrange(*_COMPENSATED_AFTER_S) * US_PER_S
@@ -241,7 +243,7 @@ class _Pattern:
             burst_id=self._burst_id,
             label=self._shape.label,
             shape=self._shape.name,
-            wallet_id=self._bursts._scene.population.wallets[self._wallet],
+            wallet_id=self._bursts.wallet_id(self._wallet),
             first_at_us=visits[0].at_us,
             last_at_us=visits[-1].at_us,
             payments=len(visits),

@@ -16,7 +16,7 @@ import numpy as np
 
 from koban.business_time import US_PER_S
 from ops.simulator import wire
-from ops.simulator.bursts import LOOKALIKES_PER_BURST, Bursts
+from ops.simulator.bursts import Bursts
 from ops.simulator.draws import Act, Block, Draws, Mark
 from ops.simulator.identifiers import EVENT_ID_CHARACTERS, SLOT_NUMBERS
 from ops.simulator.malformed import Malformer
@@ -273,6 +273,3 @@ def _first(blocks: Iterator[Slots], events: int | None) -> Iterator[Slots]:
             yield kept
         if left <= 0:
             return
-
-
-__all__ = ["LOOKALIKES_PER_BURST", "Message", "Spike", "World"]
