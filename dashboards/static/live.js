@@ -1,6 +1,9 @@
 // <koban-live src>: takes panels from the server as they change and brings the page up to date with as little as
 // possible, so that a selection, a focus and a running animation outlive it.
 
+// A few new rows are pointed out; when everything is new, pointing at everything would only flicker.
+const ARRIVALS_SHOWN_MAX = 4;
+
 class KobanLive extends HTMLElement {
   connectedCallback() {
     this.source = new EventSource(this.getAttribute("src"));
@@ -19,7 +22,10 @@ class KobanLive extends HTMLElement {
       if (!panel) continue;
       const fresh = document.createElement("template");
       fresh.innerHTML = markup;
+      for (const known of panel.querySelectorAll("[data-new]")) known.removeAttribute("data-new");
       morph(panel, fresh.content);
+      const arrived = panel.querySelectorAll("[data-new]");
+      if (arrived.length > ARRIVALS_SHOWN_MAX) for (const row of arrived) row.removeAttribute("data-new");
     }
     this.dataset.begun = "";
   }
@@ -29,6 +35,9 @@ class KobanLive extends HTMLElement {
     this.toggleAttribute("data-lost", yes);
   }
 }
+
+// What the page itself puts on elements: the server does not know of it.
+const KEPT = new Set(["data-new", "aria-selected"]);
 
 function morph(old, fresh) {
   const keyed = new Map();
@@ -63,7 +72,7 @@ function update(old, fresh) {
     return;
   }
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  for (const { name } of [...old.attributes]) if (name !== "data-new" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) if (!KEPT.has(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
   morph(old, fresh);
 }
 

@@ -92,6 +92,8 @@ def documents(events: Iterable[Event]) -> dict[str, tuple[int, int, int]]:
         last[payment] = max(last[payment], int(event["aggregate_seq"]))
         if kind in ("PaymentCompleted", "PaymentAuthorized"):
             amount[payment] = int(body["amount_minor"])
+        elif kind == "PaymentCaptured":
+            amount[payment] = int(body["captured_minor"])  # what was paid, where it was authorised for more
         elif kind == "RefundCompleted":
             refunded[payment] += int(body["amount_minor"])
     return {p: (last[p], amount[p], refunded[p]) for p in amount}
