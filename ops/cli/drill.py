@@ -56,10 +56,13 @@ def kill(components: tuple[str, ...], seed: int, tps: float, as_json: bool) -> N
     try:
         outcome = run(plan, platform, threading.Event(), say, disturb)
     except PlatformError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"{error}; logs and data are kept in {folder}") from error
     finally:
         platform.down()
+    if outcome.ok:
         shutil.rmtree(folder, ignore_errors=True)
+    else:
+        say(f"logs and data are kept in {folder}")
     _report(outcome, faults, seed, as_json)
     sys.exit(0 if outcome.ok else 1)
 

@@ -27,6 +27,7 @@ Say = Callable[[str], None]
 NEEDED_FOR_TRAFFIC = ("kafka", "opensearch", "gate", "ledger", "search_index")
 """Traffic starts when these are healthy; what comes up later reads from the beginning of its topics."""
 START_S_MAX = 300.0
+JOIN_S_MAX = 30.0
 BUDGET_YEN_PER_EVENT = 40
 """The pot of the demo's campaign: enough for roughly the first half of a minute's or two minutes' payments."""
 BUDGET_HORIZON_S = 120
@@ -100,14 +101,19 @@ def run(
     )
     traffic = _Traffic(plan, settings, stop, say)
     traffic.start()
-    start_up.wait_for(())
-    _announce(settings, say)
-    if disturb is not None:
-        try:
+    try:
+        start_up.wait_for(())
+        _announce(settings, say)
+        if disturb is not None:
             disturb(stop)
-        finally:
             stop.set()
-    summary = traffic.wait()
+        summary = traffic.wait()
+    except BaseException:
+        # Whatever went wrong, the platform is about to be stopped: no thread may go on talking to it.
+        stop.set()
+        traffic.join()
+        probe.stop()
+        raise
     rss_mb = sum(component.rss_mb for component in platform.status())
     outcome = Outcome(settings, summary, rss_mb=round(rss_mb, 1))
     if plan.check:
@@ -208,6 +214,10 @@ class _Traffic:
             raise self._error
         assert self._summary is not None
         return self._summary
+
+    def join(self) -> None:
+        """Waits for the sending to end, however it ended."""
+        self._thread.join(timeout=JOIN_S_MAX)
 
     def _send(self) -> None:
         plan = self._plan
