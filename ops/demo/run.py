@@ -28,8 +28,8 @@ NEEDED_FOR_TRAFFIC = ("kafka", "opensearch", "gate", "ledger", "search_index")
 """Traffic starts when these are healthy; what comes up later reads from the beginning of its topics."""
 START_S_MAX = 300.0
 JOIN_S_MAX = 30.0
-BUDGET_YEN_PER_EVENT = 40
-"""The pot of the demo's campaign: enough for roughly the first half of a minute's or two minutes' payments."""
+BUDGET_YEN_PER_EVENT = 80
+"""The pot of the demo's campaign: enough for roughly half of the payments that one watches."""
 BUDGET_HORIZON_S = 120
 CASHBACK_RATE_BP, CASHBACK_CAP_YEN = 2_000, 500
 CAMPAIGN_DAYS = 7
