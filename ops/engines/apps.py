@@ -25,11 +25,6 @@ class App:
     module: str
     after: tuple[str, ...]
 
-    @property
-    def file(self) -> str:
-        folder = self.module.replace(".", "/")
-        return f"{folder}.py" if (ROOT / f"{folder}.py").exists() else f"{folder}/__main__.py"
-
 
 APPS = (
     App("gate", "streams.gate", (TOPICS,)),

@@ -26,9 +26,9 @@ class Component:
     """Working directory."""
     sheds_root: bool = False
     """Refuses to run as root: is started under another user id then."""
-    start_s_max: int = 120
-    """It may take this long from its start to its first good answer."""
-    unhealthy_s_max: int = 60
+    start_s_max: int = 300
+    """It may take this long from its start to its first good answer; on a busy machine, starting anew is slower yet."""
+    unhealthy_s_max: int = 90
     """It is restarted after giving no good answer for this long while its process lives."""
     stop_s_max: int = 20
     """It gets this long to end by itself, then it is killed."""

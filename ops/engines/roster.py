@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 
 from ops.engines import apps, flink, kafka, mariadb, opensearch
@@ -34,18 +33,10 @@ def chosen(only: Iterable[str], *, with_apps: bool) -> tuple[str, ...]:
     names = tuple(only) or (NAMES if with_apps else tuple(ENGINES))
     if unknown := sorted(set(names) - set(NAMES)):
         raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    for name in absent(names):
-        print(f"{name} is left out: its module is not there", file=sys.stderr)  # noqa: T201  # progress
-        names = tuple(other for other in names if other != name)
     wanted = [process for name in names for process in PROCESSES.get(name, (name,))]
     if set(names) & set(apps.NAMES):
         wanted.insert(0, apps.TOPICS)
     return tuple(wanted)
-
-
-def absent(names: Iterable[str]) -> list[str]:
-    """Apps whose program is missing from this checkout."""
-    return [app.name for app in apps.APPS if app.name in names and not (apps.ROOT / app.file).exists()]
 
 
 def engines_of(names: Iterable[str]) -> tuple[str, ...]:

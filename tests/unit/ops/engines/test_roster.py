@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,9 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 
 def test_every_app_is_in_this_checkout() -> None:
     for app in apps.APPS:
-        assert (apps.ROOT / app.file).exists(), app.name
+        package = find_spec(app.module)
+        assert package is not None, app.name
+        assert package.submodule_search_locations is None or find_spec(f"{app.module}.__main__"), app.name
 
 
 def test_needs_are_components_and_form_no_circle(tmp_path: Path) -> None:
