@@ -42,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many of a partition's latest events the gate remembers to recognise duplicates."""
     batch_records_max: int = 5_000
     """A micro-batch holds at most this many records of one partition."""
-    transaction_interval_ms: int = 20
+    transaction_interval_ms: int = 50
     """Under a light load a lane commits its transactions at most this often; the first event after a pause waits not."""
     commit_interval_ms: int = 500
     """Stages that are not exactly-once commit their offsets this often."""

@@ -66,6 +66,8 @@ class LaneLog:
             chunks = list(fetched.take(fetcher))
             if not chunks:
                 await asyncio.wait([arrived], timeout=1.0)
+            else:
+                await asyncio.sleep(0)  # the next fetch goes out before these records are worked on
             arrived.cancel()
             for chunk in chunks:
                 self._on_progress()

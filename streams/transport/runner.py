@@ -103,13 +103,17 @@ class Runner:
         self._reading = False
         self._commit_due_at = 0.0
         self._wake = asyncio.Event()
+        self._given = asyncio.Event()
+        """Set while the lane's partitions are assigned to this worker."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self, tps: Iterable[TopicPartition] | None = None) -> None:
         """Starts, or goes on after a rebalance that left the lane here: its state is kept if its offsets are."""
         self.tps = self.tps if tps is None else frozenset(tps)
         self._draining = False
-        self._task = asyncio.create_task(self._run(), name=f"lane {self.name}")
+        self._given.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name=f"lane {self.name}")
 
     @property
     def full(self) -> bool:
@@ -131,7 +135,14 @@ class Runner:
         self._wake.set()
 
     async def drain(self) -> None:
-        """Finishes the batch in work, commits, forgets what is queued. Nothing of the lane runs when this returns."""
+        """Finishes the batch in work, commits, forgets what is queued. No batch is worked on when this returns.
+
+        A restore goes on meanwhile: the lane may stay here, and with many lanes it would never come to an end if each
+        rebalance began it anew.
+        """
+        self._given.clear()
+        if not self._reading:
+            return
         self._draining = True
         self._reading = False
         self._chunks.clear()
@@ -142,15 +153,22 @@ class Runner:
 
     async def cancel(self) -> None:
         """Stops at once, in the middle of whatever it is; nothing is committed that was not."""
-        self._reading = False
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._end_task()
         if self._transactions is not None:
             await self._transactions.abandon()
 
     async def release(self) -> None:
-        """Lets go of the lane's object and its own writer. The lane was drained."""
+        """Lets go of the lane's object and its own writer. The lane was drained; a restore is broken off."""
+        await self._end_task()
+        await self._let_go()
+
+    async def _end_task(self) -> None:
+        self._reading = False
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _let_go(self) -> None:
         lane, self._lane, self.restored = self._lane, None, False
         if lane is not None:
             await lane.close()
@@ -180,13 +198,16 @@ class Runner:
 
     async def _prepare(self) -> None:
         """Restores, unless the lane stayed here over a rebalance and nobody moved its offsets meanwhile."""
-        if not self.restored or await self._group.committed(self.tps) != self.done:
-            await self.release()
-            await self._restore()
-        if not self._draining:
-            self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
-            self._group.resume(self.done)
-            self._reading = True
+        while True:
+            await self._given.wait()
+            if not self.restored or await self._group.committed(self.tps) != self.done:
+                await self._let_go()
+                await self._restore()
+            elif self._given.is_set():  # no rebalance has begun while the offsets were asked for
+                break
+        self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
+        self._group.resume(self.done)
+        self._reading = True
 
     async def _restore(self) -> None:
         """Fences first: only then the committed offsets and the end of the log are final."""

@@ -20,7 +20,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from ops.platform import platform
+from koban.settings import Settings
 from streams.transport.lane_log import LaneLog, MissingTopicError
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(90)]
@@ -30,15 +30,9 @@ LANES = 2
 NAMES = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with platform(tmp_path_factory.mktemp("transport"), only=("kafka",), keep=False) as settings:
-        yield settings.kafka_bootstrap
-
-
 @pytest.fixture
-def rig(kafka: str, tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(kafka, tmp_path)
+def rig(kafka: Settings, tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(kafka.kafka_bootstrap, tmp_path)
     yield made
     made.end()
 

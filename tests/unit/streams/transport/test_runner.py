@@ -323,6 +323,38 @@ def test_a_lane_whose_offsets_another_worker_has_moved_is_built_anew() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_restore_goes_on_over_a_rebalance_and_is_broken_off_when_the_lane_leaves(stays: bool) -> None:
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def slow_restore(self: Recorder, log: LaneLog) -> None:
+            self.steps.append("restore")
+            await go.wait()
+
+        bench = Bench(transactional=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Recorder, "restore", slow_restore)
+            bench.runner.start()
+            await bench.until(lambda: "restore" in bench.steps)
+            await bench.runner.drain()
+            if stays:
+                go.set()
+                await bench.until(lambda: bench.runner.restored)
+                assert not bench.group.resumed, "the partitions are not assigned yet"
+                bench.runner.start([TP, OTHER])
+                await bench.until(lambda: bool(bench.group.resumed))
+                assert bench.steps == ["fence", "restore"]
+                await bench.runner.drain()
+            else:
+                await bench.runner.release()
+                assert bench.steps == ["fence", "restore", "close", "stop writer"]
+                assert not bench.group.resumed
+        assert not bench.crashes
+
+    asyncio.run(scenario())
+
+
 def test_a_full_lane_wants_no_more_until_it_has_room() -> None:
     async def scenario() -> None:
         entered, go = asyncio.Event(), asyncio.Event()
