@@ -44,7 +44,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     health: str
-    """waiting, starting, healthy, unhealthy, or stopped."""
+    """waiting, starting, healthy, unhealthy, stopped, or unknown when the keeper does not report."""
     reason: str
     state: str
     """supervisord's word for its process."""
@@ -109,7 +109,7 @@ class Platform:
         here = site.plan(self.data_dir, names, apps.METRICS, environ, running=running)
         new = tuple(name for name in names if name not in before)
         self._say(f"preparing {', '.join(new) or 'nothing new'} in {self.data_dir}")
-        roster.prepare(here)
+        roster.prepare(here, new)
         site.save(here)
         self._supervisor.config_file.write_text(configuration(here, roster.components(here).values()), "utf-8")
         if not running:
@@ -207,7 +207,7 @@ def _status(here: Site, part: Component, row: dict[str, Any] | None, state: keep
     return Status(
         name=part.name,
         kind=part.kind,
-        health=state.health.value if state and row else "stopped",
+        health=state.health.value if state else "unknown" if pid else "stopped",
         reason=state.reason if state else "",
         state=row["statename"] if row else "STOPPED",
         pid=pid,

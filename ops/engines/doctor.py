@@ -28,7 +28,6 @@ DISK_GB_MIN = 3.0
 MEMORY_GB_MIN = 5.0
 """What the idle platform takes, with some room for a first load."""
 OPEN_FILES_MIN = 4096
-REPORT_AGE_S_MAX = 30.0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +206,7 @@ def _stopped(platform: Platform) -> list[Finding]:
 def _running(platform: Platform) -> list[Finding]:
     report = keeper.read_report(platform.data_dir)
     age_s = time.time() - report.at if report else float("inf")
-    ok = age_s <= REPORT_AGE_S_MAX
+    ok = age_s <= keeper.REPORT_AGE_S_MAX
     findings = [
         Finding(
             name="keeper",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -157,6 +158,7 @@ def environ(site: Site) -> dict[str, str]:
 def prepare(site: Site) -> None:
     """Writes the configuration, and asks Flink what its memory settings mean for the two virtual machines."""
     folder = site.data_dir / "flink"
+    shutil.rmtree(folder / "scratch", ignore_errors=True)  # what killed processes could not clear away
     for name in ("conf", "logs", "scratch", "checkpoints", "savepoints"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(configuration(site), sort_keys=False, width=10_000)

@@ -31,6 +31,8 @@ TICK_CALM_S = 1.0
 """Between two looks while everything is healthy."""
 REPORT_S = 5.0
 """The report is written when something changed, and this often."""
+REPORT_AGE_S_MAX = 30.0
+"""An older report says nothing of now: the keeper is gone or can't keep up."""
 PROBE_STARTING_S = 0.5
 PROBE_HEALTHY_S = 5.0
 BACKOFF_FIRST_S = 1.0

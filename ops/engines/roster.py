@@ -44,9 +44,9 @@ def engines_of(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(engine for engine, processes in PROCESSES.items() if set(processes) & set(names))
 
 
-def prepare(site: Site) -> None:
-    """Installs and configures the engines of a site."""
-    for engine in engines_of(site.components):
+def prepare(site: Site, names: Iterable[str]) -> None:
+    """Installs and configures the engines of the named processes, none of which runs."""
+    for engine in engines_of(names):
         ENGINES[engine][0](site)
 
 

@@ -114,14 +114,17 @@ def plan(
     """The site to start: endpoints named by the environment, else remembered, else free ones.
 
     While the platform runs, remembered ports stay. Otherwise a remembered port that somebody else took meanwhile is
-    replaced, unless the environment names it. Raises ValueError for a named endpoint that is not on this machine.
+    replaced, unless the environment names it. Raises ValueError for a chosen engine whose endpoint is named elsewhere.
     """
     known = load(data_dir)
     chooser = _Chooser(known.ports | known.metrics_ports if known else {}, running=running)
     ports: dict[str, int] = {}
     for name, setting in ENDPOINTS.items():
         named = environ.get(f"KOBAN_{setting.upper()}")
-        ports[name] = _named_port(setting, named) if named else chooser.port(name)
+        local = _named_port(named) if named else None
+        if named and local is None and any(part.startswith(name) for part in components):
+            raise ValueError(f"KOBAN_{setting.upper()}={named!r} is elsewhere; engines are started on 127.0.0.1 only")
+        ports[name] = local or chooser.port(name)
     ports |= {name: chooser.port(name) for name in INNER_PORTS}
     metrics_ports = {worker: chooser.port(worker) for worker in workers}
     made = {
@@ -153,11 +156,10 @@ def port_of(address: str) -> int:
     return port
 
 
-def _named_port(setting: str, address: str) -> int:
+def _named_port(address: str) -> int | None:
+    """The port of an address on this machine; None when it is elsewhere."""
     host = urlsplit(address if "//" in address else f"//{address}").hostname
-    if host not in {"127.0.0.1", "localhost"}:
-        raise ValueError(f"KOBAN_{setting.upper()}={address!r}: engines are started on 127.0.0.1 only")
-    return port_of(address)
+    return port_of(address) if host in {"127.0.0.1", "localhost"} else None
 
 
 class _Chooser:

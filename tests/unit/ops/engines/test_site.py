@@ -74,9 +74,14 @@ def test_a_named_endpoint_wins(tmp_path: Path) -> None:
     assert made.settings.kafka_bootstrap == "127.0.0.1:19999"
 
 
-def test_an_endpoint_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_an_engine_is_not_started_when_its_endpoint_is_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="KOBAN_KAFKA_BOOTSTRAP"):
         planned(tmp_path, {"KOBAN_KAFKA_BOOTSTRAP": "kafka.example:9092"})
+
+
+def test_what_is_not_started_here_may_be_elsewhere(tmp_path: Path) -> None:
+    made = planned(tmp_path, {"KOBAN_FLINK_URL": "http://flink.example:8081"})
+    assert made.settings.flink_url == "http://flink.example:8081"
 
 
 def test_limits_are_those_of_the_start_but_partitions_are_for_life(tmp_path: Path) -> None:
