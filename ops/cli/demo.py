@@ -24,11 +24,15 @@ from ops.platform import Platform, PlatformError
 from ops.simulator.topic import SendError
 
 
+USERS_PER_TPS = 20
+"""A wallet pays a few times a minute at most; with fewer users some of the traffic would have to be log-ins."""
+
+
 @click.command()
 @click.option("--seconds", type=float, help="Stop after this long. [default: until Ctrl-C]")
 @click.option("--tps", default=300.0, show_default=True, help="Events a second.")
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same world.")
-@click.option("--users", default=2_000, show_default=True)
+@click.option("--users", type=click.IntRange(1), help="[default: 20 for each event a second, so that all can pay]")
 @click.option("--merchants", default=300, show_default=True)
 @click.option("--check", is_flag=True, help="Verify every store at the end; the exit code says whether all agree.")
 @click.option("--keep", is_flag=True, help="Continue on the data of the last demo, and leave the platform running.")
@@ -38,7 +42,7 @@ def demo(
     seconds: float | None,
     tps: float,
     seed: int,
-    users: int,
+    users: int | None,
     merchants: int,
     check: bool,
     keep: bool,
@@ -63,7 +67,15 @@ def demo(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    plan = Plan(data_dir=folder, seconds=seconds, tps=tps, seed=seed, users=users, merchants=merchants, check=check)
+    plan = Plan(
+        data_dir=folder,
+        seconds=seconds,
+        tps=tps,
+        seed=seed,
+        users=users or max(500, int(USERS_PER_TPS * tps)),
+        merchants=merchants,
+        check=check,
+    )
     try:
         outcome = run(plan, platform, stop, say)
     except (PlatformError, FetchError, SendError) as error:

@@ -52,7 +52,7 @@ def kill(components: tuple[str, ...], seed: int, tps: float, as_json: bool) -> N
     def disturb(stop: threading.Event) -> None:
         faults.extend(kill_each(platform, chosen, random, stop, say))
 
-    plan = Plan(data_dir=folder, seconds=None, tps=tps, seed=seed, users=1_000, merchants=200, check=True)
+    plan = Plan(data_dir=folder, seconds=None, tps=tps, seed=seed, users=4_000, merchants=200, check=True)
     try:
         outcome = run(plan, platform, threading.Event(), say, disturb)
     except PlatformError as error:
