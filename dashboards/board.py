@@ -129,12 +129,19 @@ class Board(msgspec.Struct, frozen=True):
     letters: list[LetterRow]
     campaigns: list[CampaignRow]
     components: dict[str, Component]
-    troubles: list[tuple[str, float]]
+    troubles: dict[str, float]
     """What is behind or down, and since when; what the banner says."""
 
 
-def board(now: float, workers: Answer, topics: Answer, index: Answer, platform: Answer) -> Board:
-    """The page at an instant."""
+def board(
+    now: float,
+    workers: Answer,
+    topics: Answer,
+    index: Answer,
+    platform: Answer,
+    known_troubles: Mapping[str, float] | None = None,
+) -> Board:
+    """The page at an instant. Troubles that are known already keep the time since when."""
     stages: dict[str, Stage] = workers.value or {}
     newest: Newest = topics.value or Newest({}, {})
     records = newest.records
@@ -163,7 +170,7 @@ def board(now: float, workers: Answer, topics: Answer, index: Answer, platform: 
         letters=_rows(records.get("payments-dlq", ()), _letter_row),
         campaigns=_campaigns(records.get("campaigns", ()), records.get("cashback", ())),
         components=platform.value or {},
-        troubles=_troubles(fresh, nodes, now),
+        troubles=_troubles(fresh, nodes, now, known_troubles or {}),
     )
 
 
@@ -198,7 +205,8 @@ def _nodes(stages: Mapping[str, Stage], newest: Newest) -> Iterator[Node]:
 
 
 def _stage_node(stage: Stage) -> Node:
-    late = stage.lag_records is not None and stage.lag_records > LAG_RECORDS_WARN
+    lag = stage.lag_records or 0
+    late = lag > LAG_RECORDS_WARN or (lag > 0 and stage.rate_per_s == 0)
     tone: Tone = "bad" if not stage.up else "warn" if late else "ok"
     return Node(stage.name, tone, stage.rate_per_s, stage.lag_records, stage.p99_s, down_since=stage.down_since)
 
@@ -332,6 +340,10 @@ _alert = msgspec.json.Decoder(Alert)
 _campaign = msgspec.json.Decoder(Campaign)
 
 
-def _troubles(fresh: Mapping[str, Freshness], nodes: Mapping[str, Node], now: float) -> list[tuple[str, float]]:
-    sources = [(name, each.since or now) for name, each in fresh.items() if each.state in ("down", "behind")]
-    return sources + [(node.name, node.down_since or now) for node in nodes.values() if node.tone in ("bad", "warn")]
+def _troubles(
+    fresh: Mapping[str, Freshness], nodes: Mapping[str, Node], now: float, known: Mapping[str, float]
+) -> dict[str, float]:
+    """Silent sources and stages that are down, late or stuck; each by the earliest time that is known of it."""
+    found = {name: each.since for name, each in fresh.items() if each.state in ("down", "behind")}
+    found |= {node.name: node.down_since for node in nodes.values() if node.tone in ("bad", "warn")}
+    return {name: since or known.get(name, now) for name, since in found.items()}

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
@@ -50,7 +50,7 @@ class Live:
         self._ticked = asyncio.Condition()
         self._rendered: dict[Language, tuple[int, dict[str, str]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.board = self._look()
+        self.board = self._look({})
 
     def start(self) -> None:
         """Begin to poll."""
@@ -92,19 +92,19 @@ class Live:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.board = self._look()
+            self.board = self._look(self.board.troubles)
             gate = self.board.nodes.get("gate")
             self.history.append((gate and gate.rate_per_s) or 0.0)
             self._tick += 1
             async with self._ticked:
                 self._ticked.notify_all()
 
-    def _look(self) -> Board:
+    def _look(self, known_troubles: Mapping[str, float]) -> Board:
         answers = {
             name: Answer(poller.value, poller.at, poller.down_since, poller.reason)  # type: ignore[attr-defined]  # as above
             for name, poller in self.pollers.items()
         }
-        return board(time.time(), **answers)
+        return board(time.time(), **answers, known_troubles=known_troubles)
 
 
 def event(changes: dict[str, str]) -> bytes:

@@ -54,7 +54,7 @@ def test_nothing_said_yet() -> None:
     """Before any source has answered the board is empty and says so, without troubles or figures."""
     empty = board(NOW, SILENT, SILENT, SILENT, SILENT)
     assert {each.state for each in empty.fresh.values()} == {"empty"}
-    assert empty.troubles == []
+    assert empty.troubles == {}
     assert empty.intake is None
     assert set(empty.totals.values()) == {None}
 
@@ -80,7 +80,7 @@ def test_the_index_is_as_fresh_as_its_slowest_lane() -> None:
     made = board(NOW, SILENT, SILENT, late, SILENT)
     assert made.fresh["index"].state == "behind"
     assert made.fresh["index"].at == NOW - 60
-    assert made.troubles == [("index", NOW - 60)]
+    assert made.troubles == {"index": NOW - 60}
 
 
 def test_stages_that_are_down_or_late_are_troubles() -> None:
@@ -99,8 +99,15 @@ def test_stages_that_are_down_or_late_are_troubles() -> None:
         "lake": "bad",
         "volumes": "ok",
     }
-    assert ("ledger", NOW - 9) in made.troubles
-    assert {name for name, _ in made.troubles} == {"gate", "ledger", "lake"}
+    assert made.troubles == {"gate": NOW, "ledger": NOW - 9, "lake": NOW}
+    later = board(NOW + 5, Answer(stages, at=NOW + 5), SILENT, SILENT, SILENT, made.troubles)
+    assert later.troubles == made.troubles, "a trouble keeps the time since when"
+
+
+def test_a_stage_that_stands_still_with_work_before_it_is_a_trouble() -> None:
+    """However little is waiting: nothing of it moves."""
+    stuck = {"search_index": Stage("search_index", up=True, rate_per_s=0.0, lag_records=3)}
+    assert board(NOW, Answer(stuck, at=NOW), SILENT, SILENT, SILENT).nodes["search_index"].tone == "warn"
 
 
 def test_where_every_event_went() -> None:
