@@ -23,7 +23,6 @@ from ops.engines.fetch import FetchError
 from ops.platform import Platform, PlatformError
 from ops.simulator.topic import SendError
 
-
 USERS_PER_TPS = 20
 """A wallet pays a few times a minute at most; with fewer users some of the traffic would have to be log-ins."""
 
