@@ -21,7 +21,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.datastream.functions import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, Time
 from pyflink.java_gateway import get_gateway
-from pyflink.table import DataTypes, Schema, StreamTableEnvironment
+from pyflink.table import StreamTableEnvironment
 from pyflink.table.expressions import col, lit
 
 from jobs.catalogue import sql_values
@@ -32,14 +32,13 @@ from koban.campaigns.cashback import EVENT_NAMES, CashbackDesk, Pot, Story
 from koban.events import Event, payment_id
 from koban.settings import Settings
 from schemas import codec
-from schemas.cloudevents import TYPE_PREFIX, HeaderMaker
+from schemas.cloudevents import TYPE_PREFIX
 from schemas.errors import InvalidEvent
 
-STAGE = "cashback"
 SHARD = 0
-_HEADERS = Types.MAP(Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE()))
-_BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
-OUTPUT = Types.ROW_NAMED(["wallet_id", "value", "headers", "record_at"], [_BYTES, _BYTES, _HEADERS, Types.INSTANT()])
+COLUMNS = ("wallet_id", "value", "event_id", "event_type", "payment_id", "causation_id", "made_at_us")
+OUTPUT = Types.ROW_NAMED([*COLUMNS, "record_at"], [Types.STRING() for _ in COLUMNS] + [Types.INSTANT()])
+"""Text alone: PyFlink hands bytes over one by one, as a tuple of numbers."""
 
 
 class CashbackOperator(KeyedProcessFunction):
@@ -51,14 +50,13 @@ class CashbackOperator(KeyedProcessFunction):
         self._reach_us = settings.campaign_lead_s * US_PER_S // 2
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        stories = MapStateDescriptor("stories", Types.STRING(), _BYTES)
+        stories = MapStateDescriptor("stories", Types.STRING(), Types.STRING())
         stories.enable_time_to_live(StateTtlConfig.new_builder(Time.days(self._story_days)).build())
         self._stories = runtime_context.get_map_state(stories)
-        self._pots = runtime_context.get_map_state(MapStateDescriptor("pots", Types.STRING(), _BYTES))
-        self._decode_story = msgspec.msgpack.Decoder(Story).decode
-        self._decode_pot = msgspec.msgpack.Decoder(Pot).decode
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._headers = HeaderMaker(STAGE)
+        self._pots = runtime_context.get_map_state(MapStateDescriptor("pots", Types.STRING(), Types.STRING()))
+        self._decode_story = msgspec.json.Decoder(Story).decode
+        self._decode_pot = msgspec.json.Decoder(Pot).decode
+        self._encode = msgspec.json.Encoder().encode
         self._definitions = DefinitionLog(self._bootstrap)
         self._known_until_us = 0
         self._desk: CashbackDesk | None = None
@@ -69,7 +67,7 @@ class CashbackOperator(KeyedProcessFunction):
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """An event: ``(shard, value, record_at)``."""
         try:
-            event = codec.decode_valid(bytes(value[1]))
+            event = codec.decode_valid(value[1].encode())
         except InvalidEvent:
             return  # only the gate writes the topic; what it let through but nobody can read moves no cashback
         payment = payment_id(event)
@@ -77,18 +75,18 @@ class CashbackOperator(KeyedProcessFunction):
             return
         desk = self._desk_at(event.occurred_at_us)
         kept = self._stories.get(payment)
-        before = None if kept is None else self._decode_story(bytes(kept))
+        before = None if kept is None else self._decode_story(kept)
         story, decisions = desk.on_event(event, before)
         if story is not None:
-            self._stories.put(payment, self._encode(story))
+            self._stories.put(payment, self._encode(story).decode())
         self._keep_pots(desk)
         for decision in decisions:
-            yield self._row(decision, value[2])
+            yield _row(decision, value[2])
 
     def _desk_at(self, at_us: int) -> CashbackDesk:
         """The desk, knowing every campaign that can have started by then."""
         if self._desk is None:  # keyed state can be read only while there is a key, so not in open()
-            self._desk = CashbackDesk(self._decode_pot(bytes(pot)) for _, pot in self._pots.items())
+            self._desk = CashbackDesk(self._decode_pot(pot) for _, pot in self._pots.items())
         now_us = time.time_ns() // 1000
         if min(at_us, now_us) > self._known_until_us + self._reach_us:
             for campaign in self._definitions.read_new():
@@ -99,11 +97,20 @@ class CashbackOperator(KeyedProcessFunction):
 
     def _keep_pots(self, desk: CashbackDesk) -> None:
         for pot in desk.snapshot():
-            self._pots.put(pot.campaign.campaign_id, self._encode(pot))
+            self._pots.put(pot.campaign.campaign_id, self._encode(pot).decode())
 
-    def _row(self, decision: Event, record_at: Any) -> Row:
-        headers = dict(self._headers.event(decision, time.time_ns() // 1000))
-        return Row(decision.body.wallet_id.encode(), codec.encode(decision), headers, record_at)
+
+def _row(decision: Event, record_at: Any) -> Row:
+    return Row(
+        decision.body.wallet_id,
+        codec.encode(decision).decode(),
+        decision.event_id,
+        type(decision).__name__,
+        decision.body.payment_id,
+        decision.causation_id,
+        str(time.time_ns() // 1000),
+        record_at,
+    )
 
 
 def submit(settings: Settings, configuration: Configuration) -> str:
@@ -112,13 +119,14 @@ def submit(settings: Settings, configuration: Configuration) -> str:
     java = get_gateway().jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
     env = StreamExecutionEnvironment(java(configuration._j_configuration))
     tables = StreamTableEnvironment.create(env)
-    for statement in statements("cashback", sql_values(settings, "cashback")):
+    *ddl, insert = statements("cashback", sql_values(settings, "cashback"))
+    for statement in ddl:
         tables.execute_sql(statement)
-    _attach(tables, settings)
+    _attach(tables, settings, insert)
     return str(env.execute_async("cashback").get_job_id())
 
 
-def _attach(tables: StreamTableEnvironment, settings: Settings) -> None:
+def _attach(tables: StreamTableEnvironment, settings: Settings, insert: str) -> None:
     event_type = col("headers").at("ce_type").decode("UTF-8")
     wanted = event_type.in_(*(f"{TYPE_PREFIX}{name}" for name in EVENT_NAMES))
     events = tables.from_path("events").filter(wanted).select(lit(SHARD), col("value"), col("record_at"))
@@ -129,14 +137,7 @@ def _attach(tables: StreamTableEnvironment, settings: Settings) -> None:
         .uid("cashback-desk")
         .name("cashback desk")
     )
-    schema = (
-        Schema.new_builder()
-        .column("wallet_id", DataTypes.BYTES())
-        .column("value", DataTypes.BYTES())
-        .column("headers", DataTypes.MAP(DataTypes.STRING().not_null(), DataTypes.BYTES().not_null()))
-        .column("record_at", DataTypes.TIMESTAMP_LTZ(3))
-        .build()
-    )
+    tables.create_temporary_view("decisions", tables.from_data_stream(decided))
     output = tables.create_statement_set()
-    output.add_insert("cashback", tables.from_data_stream(decided, schema))
+    output.add_insert_sql(insert)
     output.attach_as_datastream()

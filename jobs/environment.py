@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from find_libpython import find_libpython
 
 from jobs.catalogue import Job, checkpoint_interval_s, checkpoints_dir
 from koban.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-"""What the TaskManager's Python must find the project's packages in."""
+"""Where the TaskManager's Python finds the project's packages."""
 CHECKPOINTS_RETAINED = 3
 IDLE_TIMEOUT_S = 30
 """A partition without events for so long no longer holds event time back.
@@ -53,17 +56,25 @@ def job_options(settings: Settings, job: Job, start_from: str | None) -> dict[st
         options["execution.state-recovery.path"] = start_from
         options["execution.state-recovery.claim-mode"] = "CLAIM"
     if job.kind == "datastream":
-        options |= python_options()
+        options |= python_options(settings)
     return options
 
 
-def python_options() -> dict[str, str]:
+def python_options(settings: Settings) -> dict[str, str]:
     """Which Python runs a DataStream job's functions, and where it finds the project."""
     return {
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
-        "python.pythonpath": str(ROOT),
-        "python.execution-mode": os.environ.get("KOBAN_PYTHON_MODE", "process"),
+        "python.pythonpath": os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")]),
+        "python.execution-mode": python_mode(settings.flink_python),
+        # In a process of its own, Python gets its records in bundles: large ones, but none that waits for long.
         "python.fn-execution.bundle.size": "2000",
         "python.fn-execution.bundle.time": "200",
     }
+
+
+def python_mode(wanted: str) -> str:
+    """`thread` or `process`; `auto` is `thread` where this Python has a shared library that a JVM can load."""
+    if wanted != "auto":
+        return wanted
+    return "thread" if find_libpython() is not None else "process"

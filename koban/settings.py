@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The lake's checkpoints: one Parquet file a checkpoint, so less often."""
     flink_parallelism: int = 1
     """Slots of the cluster that each job takes."""
+    flink_python: str = "auto"
+    """Where a job's Python runs: `thread` (in the TaskManager), `process` (beside it), or whichever Python allows."""
     volumes_state_days: int = 4
     """A minute of a merchant that saw no event for so long is forgotten: a later event would start its row anew."""
     campaign_lead_s: int = 5

@@ -17,6 +17,7 @@ CREATE TEMPORARY TABLE volumes (
   'properties.transaction.timeout.ms' = '${transaction_timeout_ms}',
   'sink.delivery-guarantee' = 'exactly-once',
   'sink.transactional-id-prefix' = '${transactional_id_prefix}',
+  'sink.transaction-naming-strategy' = 'POOLING',
   'key.format' = 'json',
   'value.format' = 'json'
 );
