@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_records_max: int = 5_000
     """A micro-batch holds at most this many records of one partition."""
     transaction_interval_ms: int = 50
-    """Under a light load a lane commits its transactions at most this often; the first event after a pause waits not."""
+    """Under a light load a lane commits at most this often; the first event after a pause does not wait."""
     commit_interval_ms: int = 500
     """Stages that are not exactly-once commit their offsets this often."""
     session_timeout_ms: int = 6_000

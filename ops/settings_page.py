@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from itertools import pairwise
 from pathlib import Path
 
 from koban import settings
@@ -12,8 +13,8 @@ from koban.settings import Settings
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 INTRODUCTION = """# Settings
 
-Every setting is an environment variable. A running platform writes the endpoints of its engines to `platform.json` in its
-data directory; a variable that is set wins over it. Generated from `koban/settings.py`.
+Every setting is an environment variable. A running platform writes the endpoints of its engines to `platform.json` in
+its data directory; a variable that is set wins over it. Generated from `koban/settings.py`.
 
 | variable | default | meaning |
 |---|---|---|
@@ -35,7 +36,7 @@ def _meanings() -> dict[str, str]:
     tree = ast.parse(inspect.getsource(settings))
     body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Settings")
     found: dict[str, str] = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
             assert isinstance(field.target, ast.Name)
             found[field.target.id] = " ".join(str(text.value.value).split())

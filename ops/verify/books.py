@@ -29,7 +29,7 @@ def moved_minor(event: Event) -> int | None:
     if kind in ("WithdrawalRequested", "WithdrawalFailed"):
         return int(body["amount_minor"]) + int(body.get("fee_minor", 0))
     if kind in ("AdjustmentPosted", "FraudCompensated"):
-        return sum(line["debit_minor"] for line in body["lines"] if line["debit_minor"] > 0)
+        return sum(int(line["debit_minor"]) for line in body["lines"] if line["debit_minor"] > 0)
     if kind == "CampaignClosed":
         return None
     return int(body["amount_minor"])
