@@ -51,16 +51,19 @@ def _identifiers() -> frozenset[str]:
 IDENTIFIERS = _identifiers()
 
 
-def levelled_runs(value: bytes) -> int:
-    """How many runs of 13 digits a JSON text has at most, whatever stands between the digits; -1 if it can't be told.
+def long_runs(value: bytes, expected: int) -> int:
+    """How many runs of 13 digits a JSON text has at most, whatever stands between digits; -1 if it can't be told.
 
-    Works on the bytes as a whole. It can't be told when digits could be hidden as full-width or other scripts' digits.
-    Escapes are not looked into.
+    Works on the bytes as a whole, without looking into escapes. It can't be told when digits of other scripts could be
+    there. If there are more than ``expected``, 19-digit payment numbers in id fields are not counted.
     """
     flat = value.translate(_FLAT, _JSON_SPACE)
     if _FULL_WIDTH_DIGIT in flat or b"\0" in flat:
         return -1
-    return flat.translate(None, _BETWEEN_DIGITS).count(_LONG_RUN)
+    runs = flat.translate(None, _BETWEEN_DIGITS).count(_LONG_RUN)
+    if runs <= expected:
+        return runs
+    return flat.replace(_PAYMENT_NUMBER, b"").translate(None, _BETWEEN_DIGITS).count(_LONG_RUN)
 
 
 def may_hold_card(value: bytes) -> bool:
