@@ -13,14 +13,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from koban.settings import Settings
+from ops.platform import Platform
 from streams.transport.lane_log import LaneLog, MissingTopicError
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(90)]
@@ -166,8 +169,8 @@ def await_that(holds: Callable[[], bool], within_s: float, explain: Callable[[],
 
 async def produce(bootstrap: str, topic: str, values: list[bytes], start: int = 0, pause_s: float = 0) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", max_request_size=11_000_000)
-    await producer.start()
     try:
+        await producer.start()
         for number, value in enumerate(values, start):
             await producer.send(topic, value, partition=number % LANES)
             if pause_s and number % 50 == 0:
@@ -178,8 +181,8 @@ async def produce(bootstrap: str, topic: str, values: list[bytes], start: int = 
 
 async def read_all(bootstrap: str, topic: str, isolation: str) -> dict[int, list[Any]]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation, auto_offset_reset="earliest")
-    await consumer.start()
     try:
+        await consumer.start()
         tps = [TopicPartition(topic, lane) for lane in range(LANES)]
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
@@ -203,8 +206,8 @@ async def outputs(bootstrap: str, topic: str, isolation: str) -> dict[int, list[
 
 async def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         tps = [TopicPartition(topic, lane) for lane in range(LANES)]
         consumer.assign(tps)
         return {tp.partition: await consumer.committed(tp) or 0 for tp in tps}
@@ -214,8 +217,8 @@ async def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
 
 async def transact(bootstrap: str, topic: str, values: list[bytes], *, abort: bool, key: bytes | None = None) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"test-{topic}")
-    await producer.start()
     try:
+        await producer.start()
         await producer.begin_transaction()
         for number, value in enumerate(values):
             await producer.send(topic, value, key=key, partition=number % LANES)
@@ -286,6 +289,27 @@ def test_a_worker_that_was_frozen_writes_nothing_for_lanes_it_has_lost(rig: Rig)
     zombie.process.send_signal(signal.SIGCONT)
     rig.await_outputs(len(values))
     assert zombie.process.wait(30) != 0, "it was in a transaction, so it must end"
+    rig.assert_exactly_once(values)
+
+
+def test_a_broker_killed_in_the_middle_of_transactions_costs_nothing(rig: Rig, kafka: Settings) -> None:
+    """The worker goes on by itself, or ends and is started again, as its supervisor would."""
+    values = numbered(6000)
+    rig.produce(values)
+    worker = rig.worker(WORKER_SLOW_MS="20", KOBAN_BATCH_RECORDS_MAX="50")
+    rig.await_outputs(500)
+    broker = next(row.pid for row in Platform(kafka.data_dir).status() if row.name == "kafka")
+    os.kill(broker, signal.SIGKILL)
+
+    def written() -> bool:
+        nonlocal worker
+        if worker.process.poll() is not None:
+            worker = rig.worker()
+        with suppress(KafkaError):
+            return sum(map(len, rig.outputs().values())) >= len(values)
+        return False
+
+    await_that(written, 60, rig.logs)
     rig.assert_exactly_once(values)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from koban.settings import Settings
 from streams.transport import Batch, BatchApp, Lane
-from streams.transport.logs import JsonFormatter
+from streams.transport.logs import JsonFormatter, Throttle
 
 
 @pytest.fixture
@@ -67,3 +67,18 @@ def test_a_log_line_is_one_json_object_with_its_traceback() -> None:
     row = json.loads(JsonFormatter("gate").format(record))
     assert (row["level"], row["stage"], row["message"]) == ("error", "gate", "it broke")
     assert "ValueError: no" in row["error"]
+
+
+def test_lines_of_a_kind_come_once_in_a_while_and_are_counted() -> None:
+    now = 0.0
+    throttle = Throttle(5.0, clock=lambda: now)
+
+    def line(text: str = "no node %s") -> logging.LogRecord:
+        return logging.LogRecord("aiokafka", logging.ERROR, "", 1, text, (1,), None)
+
+    assert [throttle.filter(line()) for _ in range(4)] == [True, False, False, False]
+    assert throttle.filter(line("another %s"))
+    now = 6.0
+    last = line()
+    assert throttle.filter(last)
+    assert last.getMessage() == "no node 1 (and 3 more like it)"
