@@ -16,11 +16,6 @@ from koban.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 """Where the TaskManager's Python finds the project's packages."""
 CHECKPOINTS_RETAINED = 3
-IDLE_TIMEOUT_S = 30
-"""A partition without events for so long no longer holds event time back.
-
-Long enough for a stage in front to be killed and to come back: had event time run on meanwhile, its events were late.
-"""
 
 
 def job_options(settings: Settings, job: Job, start_from: str | None) -> dict[str, str]:
@@ -47,7 +42,7 @@ def job_options(settings: Settings, job: Job, start_from: str | None) -> dict[st
         "restart-strategy.exponential-delay.max-backoff": "5 s",
         "restart-strategy.exponential-delay.jitter-factor": "0",
         "table.local-time-zone": "Asia/Tokyo",
-        "table.exec.source.idle-timeout": f"{IDLE_TIMEOUT_S} s",
+        "table.exec.source.idle-timeout": f"{settings.idle_partition_s} s",
         "table.exec.state.ttl": f"{settings.volumes_state_days} d" if job.name == "volumes" else "0 s",
         **job.options,
     }

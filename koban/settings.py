@@ -52,6 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A worker ends when records wait and none was worked on for this long; its supervisor starts it again."""
     watermark_delay_s: int = 5
     """Event time waits this long for late events."""
+    idle_partition_s: int = 60
+    """A partition without events for so long no longer holds event time back. Longer than a stage in front may be down:
+    had event time run on meanwhile, its events were late."""
     checkpoint_interval_s: int = 1
     """Flink jobs take a checkpoint this often; exactly-once output becomes visible with it."""
     lake_checkpoint_interval_s: int = 10

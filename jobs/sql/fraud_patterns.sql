@@ -1,5 +1,18 @@
 -- T01, payment velocity: at least 6 payments at 4 merchants within 60 s, or 100,000 yen within 10 min, of one wallet.
 -- Each payment that makes the pattern complete gives a signal; signals of one burst become one alert downstream.
+--
+-- Windows close as event time passes, and with payments alone it would stand still behind the last one: a burst that
+-- nothing follows would never be told. So a tick a second moves it on once every partition has been idle for a while. It
+-- also keeps event time from running ahead of the clock.
+CREATE TEMPORARY TABLE ticks (
+  tick BIGINT,
+  occurred_at AS CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3)),
+  WATERMARK FOR occurred_at AS occurred_at - INTERVAL '${watermark_delay_s}' SECOND
+) WITH (
+  'connector' = 'datagen',
+  'rows-per-second' = '1'
+);
+
 CREATE TEMPORARY TABLE fraud_signals (
   signal_id STRING,
   typology STRING,
@@ -53,6 +66,8 @@ FROM (
           body.wallet_id AS wallet_id, body.merchant_id AS merchant_id, body.amount_minor AS amount_minor
         FROM events
         WHERE event_type = 'PaymentCompleted'
+        UNION ALL
+        SELECT '', CAST(0 AS BIGINT), occurred_at, occurred_at, '', '', CAST(0 AS BIGINT) FROM ticks
       )
       WINDOW short_window AS (
         PARTITION BY wallet_id ORDER BY occurred_at RANGE BETWEEN INTERVAL '60' SECOND PRECEDING AND CURRENT ROW)

@@ -198,9 +198,10 @@ def platform() -> Iterator[Platform]:
 
 @pytest.fixture(scope="module")
 def world(platform: Platform) -> Iterator[World]:
-    """Two campaigns run from the start: a pot that every test drains a little, and one that is soon empty."""
+    """Bursts before all else, and two campaigns: a pot that every test drains a little, and one that is soon empty."""
     world = World(platform.site().settings)
     now_us = time.time_ns() // 1000
+    world.write(*bursts(world, now_us - 30 * MINUTE))
     for name, budget in (("c-long", 50_000_000), ("c-short", 20_000)):
         campaign = Campaign(
             campaign_id=name,
@@ -250,29 +251,30 @@ def test_a_late_event_corrects_its_minute(world: World) -> None:
     assert [(row["payments"], row["amount_minor"]) for row in rows] == [(1, 777)]
 
 
-def test_only_planted_bursts_give_signals(world: World) -> None:
-    start = world.later_us() + MINUTE
+def bursts(world: World, start_us: int) -> list[Event]:
+    """Two bursts of T01, each at its very limit, and what stays just below."""
 
     def burst(wallet: str, count: int, merchants: int, span_us: int, amount: int = 500) -> Iterable[Event]:
         for n in range(count):
-            at_us = start + n * span_us // (count - 1)
-            yield world.payment(at_us, wallet, f"m-{n % merchants}", amount)
+            yield world.payment(start_us + n * span_us // (count - 1), wallet, f"m-{n % merchants}", amount)
 
     planted = [
         *burst("u-fast", 6, 4, 60 * S),
         *burst("u-rich", 4, 1, 10 * MINUTE, 25_000),
         *burst("u-three-shops", 8, 3, 30 * S),
         *burst("u-five", 5, 5, 10 * S),
-        *burst("u-slow", 6, 6, 60 * S + 1000 * 5),
+        *burst("u-slow", 6, 6, 60 * S + 5_000),
         *burst("u-thrifty", 4, 1, 10 * MINUTE, 24_999),
-        *burst("u-long", 2, 2, 10 * MINUTE + 1000, 50_000),
+        *burst("u-long", 2, 2, 10 * MINUTE + 1_000, 50_000),
     ]
-    Random(3).shuffle(planted)  # the watermark waits five seconds, and these were written within one
-    world.write(*sorted(planted, key=lambda event: event.occurred_at_us))
-    world.write(*ticks(world, start + 20 * MINUTE))
+    return sorted(planted, key=lambda event: event.occurred_at_us)
+
+
+def test_only_planted_bursts_give_signals(world: World) -> None:
+    world.write(*ticks(world, world.later_us()))
 
     def signalled() -> None:
-        found = {row["wallet_id"]: row for row in world.values("fraud-signals") if row["at_us"] >= start}
+        found = {row["wallet_id"]: row for row in world.values("fraud-signals") if row["wallet_id"] != "u-last"}
         assert set(found) == {"u-fast", "u-rich"}
         fast, rich = found["u-fast"], found["u-rich"]
         assert (fast["payments"], fast["merchants"], fast["amount_minor"]) == (6, 4, 3_000)
@@ -280,6 +282,16 @@ def test_only_planted_bursts_give_signals(world: World) -> None:
         assert (rich["payments"], rich["merchants"], rich["amount_minor"]) == (4, 1, 100_000)
         assert rich["at_us"] - rich["window_start_us"] == 10 * MINUTE
         assert rich["signal_id"] == f"T01:{rich['event_id']}"
+
+    eventually(signalled)
+
+
+def test_a_burst_that_nothing_follows_is_told_all_the_same(world: World) -> None:
+    start_us = world.later_us()
+    world.write(*(world.payment(start_us + n, "u-last", f"m-{n}") for n in range(6)))
+
+    def signalled() -> None:
+        assert any(row["wallet_id"] == "u-last" for row in world.values("fraud-signals"))
 
     eventually(signalled)
 
