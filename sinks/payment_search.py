@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -33,11 +34,19 @@ class PaymentSearch:
     """Asks the index. Use within one event loop; ``close`` when done."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         self._client = AsyncOpenSearch(hosts=[url], timeout=timeout_s, max_retries=0)
 
     async def search(self, query: Query, scope: Scope, *, size: int, cursor: str | None = None) -> Found:
         """One page, the newest first. Raises Transient when the index does not answer, CursorError for a bad cursor."""
         body = request(query, scope, size=size, cursor=cursor)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._page(body, scope)
+        except TimeoutError as error:
+            raise Transient(f"the index does not answer within {self._timeout_s:g} s") from error
+
+    async def _page(self, body: dict[str, Any], scope: Scope) -> Found:
         routing = {"routing": scope.merchant_id} if scope.merchant_id else {}
         complete_to_us = await self.complete_to_us()  # before the search: it must not promise what came in between
         answer = await self._search(ALIAS, body, routing)
@@ -47,7 +56,7 @@ class PaymentSearch:
         total = answer["hits"]["total"]["value"]
         return Found(
             total=total,
-            totals=_totals(answer, total) if cursor is None else None,
+            totals=_totals(answer, total) if "aggs" in body else None,
             hits=hits,
             next=cursor_of(hits[-1]["occurred_at_us"], hits[-1]["payment_id"]) if len(hits) == body["size"] else None,
             complete_to_us=complete_to_us,
