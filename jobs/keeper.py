@@ -29,6 +29,8 @@ ROUND_S = 1.0
 SUBMIT_S_MAX = 300.0
 """A client that takes longer is stopped; the next round looks at what it achieved."""
 PROGRESS_EVERY_ROUNDS = 5
+BACK_OFF_S_MAX = 60.0
+"""A job that does not come up is tried again after 1, 2, 4, … s, at most this many: a client costs seconds of CPU."""
 
 
 class Keeper:
@@ -42,6 +44,7 @@ class Keeper:
         self._client_deadline = 0.0
         self._rounds = 0
         self._complaint = ""
+        self._back_off = BackOff()
 
     def look(self) -> None:
         """One round. An unreachable cluster is no error: it is coming up, and the next round will see it."""
@@ -57,8 +60,9 @@ class Keeper:
         if self._client_is_busy():
             return
         missing = missing_jobs(runs, holds.held(self._settings))
-        if missing and slots:
-            self._submit(missing)
+        due = [name for name in missing if self._back_off.is_due(name, time.monotonic())]
+        if due and slots:
+            self._submit(due)
 
     def stop(self) -> None:
         """Ends a submission that is under way. The jobs run on: they belong to the cluster."""
@@ -70,7 +74,10 @@ class Keeper:
         held = holds.held(self._settings)
         for job in JOBS:
             run = active_run(runs, job.name)
-            self._pages.show(job.name, running=run is not None and run.running, held=job.name in held)
+            running = run is not None and run.running
+            self._pages.show(job.name, running=running, held=job.name in held)
+            if running:
+                self._back_off.forget(job.name)
             if run is not None and self._rounds % PROGRESS_EVERY_ROUNDS == 0:
                 self._pages.show_progress(job.name, self._cluster.progress(run.job_id))
                 drop_empty_runs(checkpoints_dir(self._settings, job.name), run.job_id)
@@ -87,6 +94,7 @@ class Keeper:
         log.info("submitting %s", ", ".join(names))
         for name in names:
             self._pages.count_submission(name)
+            self._back_off.count(name, time.monotonic())
         self._client = subprocess.Popen([sys.executable, "-m", "jobs.submit", *names], stdin=subprocess.DEVNULL)
         self._client_deadline = time.monotonic() + SUBMIT_S_MAX
 
@@ -109,6 +117,27 @@ class Keeper:
         if complaint and complaint != self._complaint:
             log.warning("%s", complaint)
         self._complaint = complaint
+
+
+class BackOff:
+    """How long to leave a job alone that was submitted and never came up. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[str, int] = {}
+        self._due_s: dict[str, float] = {}
+
+    def count(self, name: str, now_s: float) -> None:
+        """An attempt was made."""
+        attempts = self._attempts[name] = self._attempts.get(name, 0) + 1
+        self._due_s[name] = now_s + min(2.0 ** (attempts - 1), BACK_OFF_S_MAX)
+
+    def forget(self, name: str) -> None:
+        """The job runs: the next attempt, if ever, is a first one."""
+        self._attempts.pop(name, None)
+        self._due_s.pop(name, None)
+
+    def is_due(self, name: str, now_s: float) -> bool:
+        return now_s >= self._due_s.get(name, now_s)
 
 
 def active_run(runs: Sequence[Run], name: str) -> Run | None:

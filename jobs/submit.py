@@ -1,7 +1,8 @@
 """Submits jobs that are not running, each from its newest checkpoint: ``python -m jobs.submit volumes lake``.
 
 One client JVM serves all jobs of a call, since starting it costs more than planning a job. Prints one JSON line a job:
-``{"job", "job_id", "from"}``, with a null id for one that runs already. Several calls at once take turns.
+``{"job", "job_id", "from"}``, with a null id for one that runs already, and ``error`` for one that was refused: then
+the exit code is 1. Several calls at once take turns.
 """
 
 from __future__ import annotations
@@ -36,7 +37,21 @@ def submit_missing(settings: Settings, names: list[str]) -> Iterator[dict[str, s
                 continue
             found = newest(checkpoints_dir(settings, name))
             start_from = found.absolute().as_uri() if found else None
-            yield {"job": name, "job_id": _submit(settings, wanted, start_from), "from": start_from}
+            yield {"job": name, "from": start_from, **_attempt(settings, wanted, start_from)}
+
+
+def _attempt(settings: Settings, wanted: Job, start_from: str | None) -> dict[str, str | None]:
+    try:
+        return {"job_id": _submit(settings, wanted, start_from)}
+    except Exception as error:  # whatever is wrong with one job must not keep the others from running
+        return {"job_id": None, "error": _reason(error)}
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, on one line: a Java exception's text is its whole stack trace."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return causes[-1] if causes else lines[0]
 
 
 def _submit(settings: Settings, wanted: Job, start_from: str | None) -> str:
@@ -83,11 +98,13 @@ def main(names: list[str]) -> int:
     settings = Settings.from_environ(os.environ)
     os.environ.setdefault("JVM_ARGS", CLIENT_FLAGS)
     os.environ.setdefault("LOG4J_PROPERTIES", str(Path(__file__).with_name("client-log4j.properties")))
+    refused = 0
     with _turn(settings):
         for done in submit_missing(settings, names):
-            sys.stdout.write(json.dumps(done) + "\n")
+            sys.stdout.write(json.dumps(done, ensure_ascii=False) + "\n")
             sys.stdout.flush()
-    return 0
+            refused += "error" in done
+    return min(refused, 1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from jobs import holds
 from jobs.catalogue import JOBS
 from jobs.cluster import Progress, Run
 from jobs.health import HealthPages
-from jobs.keeper import active_run, missing_jobs
+from jobs.keeper import BackOff, active_run, missing_jobs
 from koban.settings import Settings
 
 NAMES = tuple(one.name for one in JOBS)
@@ -50,6 +50,19 @@ def test_a_held_job_is_left_alone(tmp_path: Path) -> None:
     holds.release(settings, "lake")
     holds.release(settings, "lake")
     assert missing_jobs([], holds.held(settings)) == list(NAMES)
+
+
+def test_a_job_that_never_comes_up_is_tried_ever_more_rarely_until_it_does() -> None:
+    back_off, now_s, waits = BackOff(), 100.0, []
+    for _ in range(9):
+        assert back_off.is_due("lake", now_s)
+        back_off.count("lake", now_s)
+        wait_s = next(wait for wait in range(100) if back_off.is_due("lake", now_s + wait))
+        waits.append(wait_s)
+        now_s += wait_s
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    back_off.forget("lake")
+    assert back_off.is_due("lake", now_s)
 
 
 def test_flinks_running_is_not_enough_while_tasks_start() -> None:
