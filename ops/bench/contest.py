@@ -89,10 +89,16 @@ def run_program(contender: Contender, task: Task, cores: set[int], kind: type[T]
             command, cwd=ROOT, env={**os.environ, **task.environ()}, capture_output=True, timeout=RUN_S_MAX, check=False
         )
     try:
-        return msgspec.json.decode(done.stdout.strip().rpartition(b"\n")[2], type=kind)
+        return result_of(done.stdout, kind)
     except msgspec.DecodeError as error:
         log = done.stderr.decode(errors="replace")[-2000:]
         raise ContenderFailedError(f"{contender.name} ended with {done.returncode} and no result:\n{log}") from error
+
+
+def result_of(printed: bytes, kind: type[T]) -> T:
+    """The JSON object at the end of what was printed; Faust puts codes for terminals before it."""
+    line = printed.strip().rpartition(b"\n")[2]
+    return msgspec.json.decode(line[max(0, line.find(b"{")) :], type=kind)
 
 
 def _turn(contenders: list[Contender], turn: int) -> Iterable[Contender]:

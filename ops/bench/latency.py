@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from ops.bench import machine
+from ops.bench.contest import result_of
 from ops.bench.report import ROOT, Latency
 from ops.bench.task import Task
 
@@ -65,7 +66,7 @@ def _one(bootstrap: str, name: str, program: Sequence[str], rate: int, seconds: 
         asyncio.run(_send(bootstrap, topic, rate, count, contender))
     printed, log = contender.communicate(timeout=LATE_S_MAX)
     try:
-        delays = msgspec.json.decode(printed.strip().rpartition(b"\n")[2], type=Delays).delays_ms
+        delays = result_of(printed, Delays).delays_ms
     except msgspec.DecodeError as error:
         raise RuntimeError(f"{name} gave no latencies:\n{log.decode(errors='replace')[-2000:]}") from error
     delays = sorted(delays[int(rate * WARM_UP_S) :])

@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 
 POLL_S = 0.5
 """The drain loop looks after errors at least this often."""
-FETCH_WAIT_MS = 500
-"""How long the broker holds a fetch without data; data ends the wait at once."""
+FETCH_WAIT_MS = 100
+"""How long the broker holds a fetch without data; data ends the wait at once. aiokafka has one fetch under way: a lane
+that was full and has room again waits for the end of the one for the other lanes."""
+FETCH_PAUSE_S = 0.005
+"""How long fetching waits for what was fetched to be taken (aiokafka: 100 ms). What a full lane leaves there must not
+hold up the others for long; without any pause, the next fetch would go out without the partitions just fetched from,
+and they would have to wait for its end."""
 
 
 class LostRecordsError(RuntimeError):
@@ -93,8 +98,7 @@ class Consumer(FaustConsumer):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
         )
         await self._kafka.start()
-        # What a full lane leaves with the fetcher must not hold up the other lanes' fetches (aiokafka: 100 ms).
-        self._kafka._fetcher._prefetch_backoff = 0.0
+        self._kafka._fetcher._prefetch_backoff = FETCH_PAUSE_S
 
     async def on_stop(self) -> None:
         if self._kafka is not None:
