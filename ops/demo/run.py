@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 NEEDED_FOR_TRAFFIC = ("kafka", "opensearch", "gate", "ledger", "search_index")
 """Traffic starts when these are healthy; what comes up later reads from the beginning of its topics."""
-START_S_MAX = 300.0
+START_S_MAX = 600.0
 JOIN_S_MAX = 30.0
 BUDGET_YEN_PER_EVENT = 80
 """The pot of the demo's campaign: enough for roughly half of the payments that one watches."""

@@ -20,7 +20,7 @@ from ops.demo.run import Outcome, Plan, run
 from ops.drill.kill import Fault, kill_each
 from ops.platform import Platform
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(1500)]
 
 FOREIGN_PAYMENT = "9900000000000000017"
 FOREIGN_AMOUNT = 1_234
