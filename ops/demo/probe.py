@@ -70,6 +70,7 @@ class Probe:
                     "samples": len(samples),
                 }
                 for stage, samples in sorted(self._samples.items())
+                if samples
             }
 
     def _tail(self) -> None:
