@@ -24,6 +24,8 @@ class HealthPages:
     def __init__(self, jobs: tuple[str, ...]) -> None:
         self._running = dict.fromkeys(jobs, False)
         self._held = dict.fromkeys(jobs, False)
+        self._why: dict[str, str] = {}
+        """Job → what keeps it from running, where that is known."""
         self._shown_at = time.monotonic()
         self.registry = CollectorRegistry()
         one = ("job",)
@@ -55,6 +57,8 @@ class HealthPages:
     def show(self, name: str, *, running: bool, held: bool) -> None:
         """What a round saw of one job."""
         self._running[name], self._held[name] = running, held
+        if running:
+            self._why.pop(name, None)
         self._up.labels(name).set(running)
         self._shown_at = time.monotonic()
 
@@ -62,6 +66,10 @@ class HealthPages:
         """What a round saw of a cluster that does not answer."""
         for name in self._running:
             self.show(name, running=False, held=self._held[name])
+
+    def show_fault(self, name: str, why: str) -> None:
+        """What keeps a job from running."""
+        self._why[name] = why
 
     def show_progress(self, name: str, progress: Progress) -> None:
         self._restarts.labels(name).set(progress.restarts)
@@ -79,7 +87,8 @@ class HealthPages:
         if path == "/metrics":
             return 200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self.registry)
         if path == "/-/ready":
-            waiting = [n for n, running in self._running.items() if not running and not self._held[n]]
+            missing = [n for n, running in self._running.items() if not running and not self._held[n]]
+            waiting = {name: self._why.get(name, "") for name in missing}
             return _json(200 if self.ready else 503, {"ready": self.ready, "stage": STAGE, "waiting_for": waiting})
         if path == "/-/live":
             return _json(200 if self.live else 503, {"live": self.live, "stage": STAGE})

@@ -45,6 +45,8 @@ class Keeper:
         self._rounds = 0
         self._complaint = ""
         self._back_off = BackOff()
+        self._faults: dict[str, str] = {}
+        """Job → the cause that was last logged."""
 
     def look(self) -> None:
         """One round. An unreachable cluster is no error: it is coming up, and the next round will see it."""
@@ -79,9 +81,20 @@ class Keeper:
             if running:
                 self._back_off.forget(job.name)
             if run is not None and self._rounds % PROGRESS_EVERY_ROUNDS == 0:
+                if not running:
+                    self._tell_fault(job.name, run)
                 self._pages.show_progress(job.name, self._cluster.progress(run.job_id))
                 drop_empty_runs(checkpoints_dir(self._settings, job.name), run.job_id)
         self._rounds += 1
+
+    def _tell_fault(self, name: str, run: Run) -> None:
+        """Logs what a run that does not come up stumbles over, once for each cause."""
+        why = self._cluster.root_cause(run.job_id)
+        if why is not None and self._faults.get(name) != why:
+            log.error("job %s does not come up: %s", name, why)
+        if why is not None:
+            self._faults[name] = why
+            self._pages.show_fault(name, why)
 
     def _end_copies(self, runs: Sequence[Run]) -> None:
         """Cancels all but the oldest active run of a job: two would write everything twice."""

@@ -25,6 +25,8 @@ from ops.engines.supervisor import KEEPER, Supervisor, configuration
 MARK = "KOBAN_PLATFORM"
 """Variable that every process of a platform carries, with its data directory; leftovers are known by it."""
 UP_S_MAX = 300.0
+TELL_S = 20.0
+"""While something is not healthy, this often it is said what and why."""
 
 Say = Callable[[str], None]
 
@@ -122,6 +124,7 @@ class Platform:
 
     def _await_health(self, here: Site, timeout_s: float) -> None:
         began = time.monotonic()
+        told = began
         healthy: set[str] = set()
         while True:
             report = keeper.read_report(self.data_dir)
@@ -134,10 +137,13 @@ class Platform:
                 return
             if self._supervisor.pid() is None:
                 raise PlatformError(f"the supervisor ended; see {here.logs}/supervisord.log")
+            late = [n for n in here.components if n not in healthy]
+            reasons = "; ".join(f"{n}: {states[n].reason if n in states else 'not started'}" for n in late)
             if time.monotonic() - began > timeout_s:
-                late = [n for n in here.components if n not in healthy]
-                reasons = "; ".join(f"{n}: {states[n].reason if n in states else 'not started'}" for n in late)
                 raise PlatformError(f"not healthy after {timeout_s:.0f} s: {reasons}; see `koban logs {late[0]}`")
+            if time.monotonic() - told > TELL_S:
+                told = time.monotonic()
+                self._say(f"not yet: {reasons}")
             time.sleep(0.1)
 
     def down(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,6 +76,19 @@ def _environ(site: Site) -> dict[str, str]:
 
 
 def answers(url: str, timeout_s: float = 3.0) -> None:
-    """Returns when a GET has a good answer. Raises OSError otherwise."""
-    with urllib.request.urlopen(url, timeout=timeout_s):  # noqa: S310  # our own loopback addresses
-        pass
+    """Returns when a GET has a good answer. Raises OSError otherwise, with what a page that is not ready waits for."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s):  # noqa: S310  # our own loopback addresses
+            pass
+    except urllib.error.HTTPError as error:
+        raise OSError(_waiting_for(error.read()) or f"{error.code} {error.reason}") from error
+
+
+def _waiting_for(body: bytes) -> str:
+    """What a readiness page says it waits for; empty when it says nothing of the kind."""
+    try:
+        waiting = json.loads(body)["waiting_for"]
+        named = [f"{name} ({why})" if why else name for name, why in waiting.items()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return f"waits for {', '.join(named)}" if named else ""

@@ -152,7 +152,17 @@ def environ(site: Site) -> dict[str, str]:
         # Python functions on the TaskManager import this environment's packages and this checkout.
         "PYTHONPATH": os.pathsep.join([root, packages]),
         "PYFLINK_CLIENT_EXECUTABLE": sys.executable,
+        "PATH": path_of_this_python(os.environ.get("PATH", os.defpath)),
     }
+
+
+def path_of_this_python(path: str) -> str:
+    """The search path with this Python's own folder in front.
+
+    A Python inside a Java process takes the first `python3` of the path for itself, and with it that one's standard
+    library: another 3.11's extension modules do not fit.
+    """
+    return os.pathsep.join([str(Path(sys.executable).resolve().parent), path])
 
 
 def prepare(site: Site) -> None:

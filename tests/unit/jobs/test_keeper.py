@@ -85,7 +85,12 @@ def test_the_pages_say_what_is_waited_for_and_count_submissions() -> None:
     pages = HealthPages(("volumes", "lake"))
     pages.show("volumes", running=True, held=False)
     status, _, body = pages.page("/-/ready")
-    assert (status, json.loads(body)["waiting_for"]) == (503, ["lake"])
+    assert (status, json.loads(body)["waiting_for"]) == (503, {"lake": ""})
+    pages.show_fault("lake", "the disk is full")
+    assert json.loads(pages.page("/-/ready")[2])["waiting_for"] == {"lake": "the disk is full"}
+    pages.show("lake", running=True, held=False)
+    pages.show("lake", running=False, held=False)
+    assert json.loads(pages.page("/-/ready")[2])["waiting_for"] == {"lake": ""}, "a fault of before is not told again"
     pages.count_submission("lake")
     pages.show_progress(
         "lake",
