@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from koban.settings import Settings
-from ops.engines import apps, keeper, roster, site
+from ops.engines import apps, keeper, rootless, roster, site
 from ops.engines.cache import exclusive
 from ops.engines.component import Component
 from ops.engines.keeper import Health
@@ -107,6 +107,8 @@ class Platform:
         if not running:
             self._clear_leftovers()
             keeper.report_file(self.data_dir).unlink(missing_ok=True)
+            if site.load(self.data_dir) is None:  # the data directory was removed by hand; what belongs to it goes too
+                shutil.rmtree(rootless.system_folder(self.data_dir), ignore_errors=True)
         names = tuple(dict.fromkeys((*before, *wanted)))
         here = site.plan(self.data_dir, names, apps.METRICS, environ, running=running)
         new = tuple(name for name in names if name not in before)
@@ -152,6 +154,12 @@ class Platform:
             self._stop_in_order(roster.components(self.site()))
         self._supervisor.shut_down()
         self._clear_leftovers()
+
+    def erase(self) -> None:
+        """Removes all that the platform ever stored, wherever its engines keep it. It must not be running."""
+        assert not self.running, f"the platform in {self.data_dir} runs"
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+        shutil.rmtree(rootless.system_folder(self.data_dir), ignore_errors=True)
 
     def _stop_in_order(self, components: Mapping[str, Component]) -> None:
         self._supervisor.stop(KEEPER)  # first, so that nothing is started again
@@ -251,4 +259,4 @@ def platform(
     finally:
         here.down()
         if not keep:
-            shutil.rmtree(here.data_dir, ignore_errors=True)
+            here.erase()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -62,7 +61,7 @@ def demo(
     platform = Platform(folder, say)
     was_running = platform.running
     if not was_running and not keep:
-        _empty(folder)
+        _empty(platform)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -86,13 +85,14 @@ def demo(
     sys.exit(0 if outcome.ok else 1)
 
 
-def _empty(folder: Path) -> None:
+def _empty(platform: Platform) -> None:
     """Removes an earlier demo's data. Anything else that lies in the folder is left alone, and the demo refuses it."""
+    folder = platform.data_dir
     if not folder.exists() or not any(folder.iterdir()):
         return
     if site.load(folder) is None:
         raise click.ClickException(f"{folder} holds something that is no platform; name another --data-dir")
-    shutil.rmtree(folder)
+    platform.erase()
 
 
 def _report(outcome: Outcome, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 import threading
@@ -60,7 +59,7 @@ def kill(components: tuple[str, ...], seed: int, tps: float, as_json: bool) -> N
     finally:
         platform.down()
     if outcome.ok:
-        shutil.rmtree(folder, ignore_errors=True)
+        platform.erase()
     else:
         say(f"logs and data are kept in {folder}")
     _report(outcome, faults, seed, as_json)

@@ -33,7 +33,12 @@ def folder(site: Site, name: str) -> Path:
     """
     if engine_user() is None or open_to_all(site.data_dir):
         return site.data_dir / name
-    return SYSTEM_DATA / hashlib.sha256(str(site.data_dir).encode()).hexdigest()[:10] / name
+    return system_folder(site.data_dir) / name
+
+
+def system_folder(data_dir: Path) -> Path:
+    """Where a platform's engines keep what they can't keep in its data directory. Often there is no such folder."""
+    return SYSTEM_DATA / hashlib.sha256(str(data_dir).encode()).hexdigest()[:10]
 
 
 def make(path: Path) -> Path:
