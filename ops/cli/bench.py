@@ -7,10 +7,10 @@ import sys
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from ops.bench.report import PAGE, Report, load, page, save
+from ops.cli.screen import screen
 
 STAGES = {"transport": "ops.bench.transport"}
 """Stage → the module whose ``run(quick, events)`` gives its report."""
@@ -42,7 +42,7 @@ def bench(stage: str, quick: bool, events: int | None, as_json: bool) -> None:
 
 def show(report: Report) -> None:
     """Prints a report as tables."""
-    console = Console()
+    console = screen()
     table = Table(title=f"{report.stage}: {report.target}: {'reached' if report.ok else 'NOT reached'}")
     for heading in ("contender", "guarantee", "input", "layout", "events/s", "CPU-s per M", "RSS MB", "correct"):
         table.add_column(heading, justify="right" if heading[0] in "eCR" else "left")
@@ -51,7 +51,8 @@ def show(report: Report) -> None:
         correct = "yes" if row.correct else "NO"
         table.add_row(row.contender, row.guarantee, row.input, row.layout, *figures, correct)
     console.print(table)
-    console.print("events per CPU-second, ours over the peer's: ", report.ratios)
+    ratios = ", ".join(f"{value:.1f} × {peer}" for peer, value in report.ratios.items())
+    console.print(f"events per CPU-second, ours over the peer's: {ratios}", highlight=False)
     if report.latency:
         delays = Table("contender", "events/s", "p50 ms", "p99 ms", "p99.9 ms", title="latency, open loop")
         for one in report.latency:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 import msgspec
 from kafka.errors import KafkaError
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from koban.business_time import JST, to_datetime
 from koban.records import Campaign
 from ops import campaigns as catalogue
 from ops.campaigns import CampaignRefusedError
+from ops.cli.screen import screen
 from ops.platform import settings
 
 _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -94,7 +94,7 @@ def _show(found: list[Campaign]) -> None:
         money = (f"{c.rate_bp / 100:g} %", f"¥{c.cap_per_payment_minor:,}", f"¥{c.budget_minor:,}")
         span = (_time(c.starts_at_us), _time(c.ends_at_us))
         table.add_row(c.campaign_id, str(c.version), escape(c.name), *span, *money)
-    Console().print(table)
+    screen().print(table)
 
 
 def _time(at_us: int) -> str:

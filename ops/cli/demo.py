@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from koban.settings import Settings
+from ops.cli.screen import screen
 from ops.cli.verify import print_checks
 from ops.demo.run import Outcome, Plan, run
 from ops.engines import site
@@ -99,7 +100,7 @@ def _report(outcome: Outcome, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(outcome.as_dict(), ensure_ascii=False))
         return
-    out = Console()
+    out = screen()
     if outcome.checks:
         print_checks(outcome.checks, out)
     latency = Table(title="From the topic payments to a reader of each stage")

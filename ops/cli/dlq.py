@@ -21,6 +21,7 @@ from rich.text import Text
 
 from koban.business_time import JST, to_datetime
 from ops import dead_letters
+from ops.cli.screen import screen
 from ops.dead_letters import DeadLettersUnavailableError, Fate, Letter, NoSuchLetterError, Place, Replay
 from ops.platform import settings
 from schemas.errors import ReasonCode
@@ -93,7 +94,7 @@ def list_(reason: str | None, since: int | None, limit: int, as_json: bool) -> N
         rows = [_summary(letter) for letter in found.letters]
         click.echo(json.dumps({"letters": rows, "complete": found.complete}, ensure_ascii=False))
         return
-    out = Console()
+    out = screen()
     if not found.letters:
         out.print("No dead letters." if reason is None and since is None else "No such dead letters.")
     else:
@@ -200,7 +201,7 @@ def _report(replays: list[Replay], *, sent: bool, as_json: bool) -> None:
         number = sum(r.fate is Fate.VALID for r in replays) if sent else 0
         click.echo(json.dumps({"replays": rows, "sent": number}, ensure_ascii=False))
         return
-    out = Console()
+    out = screen()
     if not replays:
         out.print("No such dead letters.")
         return

@@ -14,6 +14,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from ops.cli.screen import screen
 from ops.cli.verify import print_checks
 from ops.demo.run import Outcome, Plan, run
 from ops.drill.kill import COMPONENTS, Fault, kill_each
@@ -69,7 +70,7 @@ def kill(components: tuple[str, ...], seed: int, tps: float, as_json: bool) -> N
 def _report(outcome: Outcome, faults: list[Fault], seed: int, as_json: bool) -> None:
     recovery_s = max((fault.recovery_s for fault in faults), default=0.0)
     if not as_json:
-        print_checks(outcome.checks, Console())
+        print_checks(outcome.checks, screen())
         click.echo(f"slowest recovery: {recovery_s} s")
         return
     invariants = [

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from jobs import holds
 from jobs.catalogue import JOBS, checkpoints_dir
 from jobs.cluster import Cluster, ClusterUnreachableError, Run, SavepointError
+from ops.cli.screen import screen
 from ops.engines import flink, site
 from ops.platform import settings
 
@@ -139,4 +139,4 @@ def _show(rows: list[dict[str, object]]) -> None:
             f"{int(str(size)) / 1e6:.1f} MB" if size is not None else "",
             str(row.get("last_error") or ""),
         )
-    Console().print(table)
+    screen().print(table)

@@ -7,11 +7,11 @@ import sys
 
 import click
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ops import lake as hours
+from ops.cli.screen import screen
 from ops.lake import LakeError, Report
 from ops.platform import settings
 
@@ -58,7 +58,7 @@ def partitions(as_json: bool) -> None:
         table.add_column(column)
     for p in found:
         table.add_row(p.name, "closed" if p.closed else "open", str(len(p.files)))
-    Console().print(table)
+    screen().print(table)
 
 
 def _show(report: Report) -> None:
@@ -68,4 +68,4 @@ def _show(report: Report) -> None:
     for finding in report.findings:
         verdict = "[green]met[/]" if finding.ok else "[red]not met[/]"
         table.add_row(finding.expectation, verdict, str(finding.unexpected), escape(", ".join(finding.examples)))
-    Console().print(table)
+    screen().print(table)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from koban.settings import Settings
+from ops.cli.screen import screen
 from ops.engines.doctor import examine
 from ops.engines.fetch import FetchError
 from ops.platform import UP_S_MAX, Platform, PlatformError, Status
@@ -73,7 +73,7 @@ def status(data_dir: Path | None, as_json: bool) -> None:
         shown = {"ok": ok, "data_dir": str(platform.data_dir), "rss_mb": total, "components": msgspec.to_builtins(rows)}
         click.echo(json.dumps(shown, ensure_ascii=False))
     else:
-        Console().print(_table(rows))
+        screen().print(_table(rows))
     sys.exit(0 if ok else 1)
 
 
@@ -128,5 +128,5 @@ def doctor(data_dir: Path | None, as_json: bool) -> None:
         for finding in findings:
             mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
             table.add_row(mark, finding.name, escape(finding.detail), escape(finding.mend))
-        Console().print(table)
+        screen().print(table)
     sys.exit(0 if ok else 1)

@@ -9,12 +9,12 @@ import time
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from koban.business_time import JST, to_datetime
 from koban.search.query import Query, parse
 from koban.search.request import PAGE_DEFAULT, PAGE_MAX, CursorError, Scope
+from ops.cli.screen import screen
 from ops.platform import settings
 from schemas.errors import Transient
 from sinks.payment_search import Found, PaymentSearch
@@ -84,7 +84,7 @@ def _chip(chip: Any) -> dict[str, Any]:
 
 
 def _show(query: Query, found: Found) -> None:
-    console = Console()
+    console = screen()
     for chip in query.chips:
         console.print(f"[dim]{'not ' if chip.negated else ''}{chip.field.value}:[/] {chip.source}", highlight=False)
     table = Table("at (JST)")

@@ -7,11 +7,11 @@ import sys
 
 import click
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ops import topics as cluster
+from ops.cli.screen import screen
 from ops.platform import settings
 from ops.topics import BrokerUnreachableError, Change, TopicsRefusedError
 
@@ -54,7 +54,7 @@ def _show(found: list[Change], as_json: bool, ok: bool, nothing: str) -> None:
     if as_json:
         click.echo(json.dumps({"ok": ok, "changes": msgspec.to_builtins(found)}, ensure_ascii=False))
         return
-    out = Console()
+    out = screen()
     if not any(change.action != "note" for change in found):
         out.print(nothing)
     if not found:

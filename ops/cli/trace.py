@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from koban.business_time import JST, to_datetime
+from ops.cli.screen import screen
 from ops.payment_trace import Trace
 from ops.payment_trace import trace as follow
 from ops.platform import settings
@@ -33,7 +34,7 @@ def trace(payment_id: str, as_json: bool) -> None:
 
 
 def _print(result: Trace) -> None:
-    out, err = Console(), Console(stderr=True)
+    out, err = screen(), Console(stderr=True)
     for problem in result.unavailable:
         err.print(f"[yellow]not asked:[/] {problem}")
     if not result.found:

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ops.cli.screen import screen
 from ops.kafka_log import LogUnavailableError
 from ops.platform import settings
 from ops.verify.checks import Check, missing_topics
@@ -41,7 +42,7 @@ def verify(wait_s: float, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"ok": ok, "checks": [check.as_dict() for check in checks]}, ensure_ascii=False))
     else:
-        print_checks(checks, Console())
+        print_checks(checks, screen())
     sys.exit(0 if ok else EXIT_DIFFERENT)
 
 
