@@ -374,6 +374,10 @@ _CATALOGUE: tuple[tuple[str, type[msgspec.Struct], str], ...] = (
 EVENT_TYPES: dict[str, type[Event]] = {name: _event(name, body, doc) for name, body, doc in _CATALOGUE}
 """Event type name → its Struct, in the order of the domain's table."""
 
+PLATFORM_EVENTS = frozenset(("CashbackAccrued", "CashbackGranted", "CashbackCanceled", "CashbackClawedBack"))
+"""What only the platform's own campaign engine may say, on a topic of its own: whoever could send these could pay out
+a campaign's pot."""
+
 AnyEvent: Any = Union[tuple(EVENT_TYPES.values())]  # noqa: UP007  # made of a tuple: `|` has no such form
 
 

@@ -28,6 +28,7 @@ class ReasonCode(StrEnum):
     WRONG_TYPE = "wrong_type", "A field holds another type of value than the contract says."
     UNKNOWN_FIELD = "unknown_field", "A closed object (a tender, a line) holds a field that the contract does not know."
     OUT_OF_BOUNDS = "out_of_bounds", "A field's value is outside the contract's limits, pattern or list."
+    PLATFORM_EVENT = "platform_event", "Only the platform itself may say this, on a topic of its own."
     INCONSISTENT = (
         "inconsistent",
         "Each field is fine, but together they contradict each other, like tenders and amount.",

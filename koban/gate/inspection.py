@@ -12,7 +12,16 @@ from typing import Any
 
 import msgspec
 
-from koban.events import EVENT_TYPES, AnyEvent, CampaignFact, Event, body_type, inconsistency, partition_key
+from koban.events import (
+    EVENT_TYPES,
+    PLATFORM_EVENTS,
+    AnyEvent,
+    CampaignFact,
+    Event,
+    body_type,
+    inconsistency,
+    partition_key,
+)
 from koban.gate.fields import card_field, holds_secret_mark, long_runs, may_hold_card, secret_field
 from koban.gate.known_fields import only_known_fields
 from koban.gate.masking import excerpt
@@ -27,6 +36,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 _OPEN_TYPES = frozenset(struct for name, struct in EVENT_TYPES.items() if body_type(name) is CampaignFact)
 """Events whose body has fields that the producer names."""
+_PLATFORM_TYPES = frozenset(EVENT_TYPES[name] for name in PLATFORM_EVENTS)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _AT_PATH = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.+)`)?\Z", re.DOTALL)
 _STEP = re.compile(r"\.(?P<field>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
@@ -55,6 +65,9 @@ def inspect(value: bytes | None, timestamp_ms: int, limits: Limits) -> Accepted 
         event = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return why_unreadable(value, error)
+    if type(event) in _PLATFORM_TYPES:
+        expected = "event_type: expected an event from outside of the platform"
+        return Rejected(RejectCode.PLATFORM_EVENT, f"{expected}, got {type(event).__name__}", event.producer)
     contradiction = inconsistency(event)
     if contradiction is not None:
         return Rejected(RejectCode.INCONSISTENT, contradiction, event.producer)

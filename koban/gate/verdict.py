@@ -34,6 +34,8 @@ class RejectCode(StrEnum):
     """A closed object (a tender, a line, an actor) holds a field that the contract does not know."""
     OUT_OF_BOUNDS = "out_of_bounds"
     """A field's value is outside the contract's limits, pattern or list."""
+    PLATFORM_EVENT = "platform_event"
+    """Only the platform itself says this, on a topic of its own: a cashback decision does not come from outside."""
     INCONSISTENT = "inconsistent"
     """Each field is fine, together they contradict each other (tenders that don't sum to the amount)."""
     CLOCK = "clock"

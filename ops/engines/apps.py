@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.engines import flink
-from ops.engines.component import Component
+from ops.engines.component import Component, NotReadyError
 from ops.engines.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,12 +76,12 @@ def _environ(site: Site) -> dict[str, str]:
 
 
 def answers(url: str, timeout_s: float = 3.0) -> None:
-    """Returns when a GET has a good answer. Raises OSError otherwise, with what a page that is not ready waits for."""
+    """Returns when a GET has a good answer. Raises OSError otherwise; NotReadyError says what is waited for."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s):  # noqa: S310  # our own loopback addresses
             pass
     except urllib.error.HTTPError as error:
-        raise OSError(_waiting_for(error.read()) or f"{error.code} {error.reason}") from error
+        raise NotReadyError(_waiting_for(error.read()) or f"{error.code} {error.reason}") from error
 
 
 def _waiting_for(body: bytes) -> str:

@@ -10,6 +10,10 @@ Probe = Callable[[], object]
 """Returns when the component answers as it should; raises OSError, ValueError or LookupError saying what is wrong."""
 
 
+class NotReadyError(OSError):
+    """The component answers, and says itself what it waits for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Component:
     """One supervised process."""

@@ -21,7 +21,7 @@ from threading import Event
 
 import msgspec
 
-from ops.engines.component import Component
+from ops.engines.component import Component, NotReadyError
 from ops.engines.supervisor import Supervisor
 
 log = logging.getLogger("koban.keeper")
@@ -268,6 +268,8 @@ class Keeper:
 def _ask(component: Component) -> str | None:
     try:
         component.probe()
+    except NotReadyError as error:
+        return str(error)
     except Exception as error:  # whatever a probe meets is the answer "not well"
         return f"{type(error).__name__}: {error}"
     return None

@@ -21,7 +21,6 @@ _WITHDRAWAL = ("wallet_id", "withdrawal_id", "amount_minor")
 _SETTLEMENT = ("merchant_id", "settlement_id", "period", "gross_minor", "fee_minor", "tax_minor", "fee_rate_bp")
 _PAYOUT = ("merchant_id", "payout_id", "amount_minor")
 _LEASE = ("campaign_id", "shard", "epoch", "seq", "amount_minor")
-_CASHBACK = ("wallet_id", "campaign_id", "definition_hash", "payment_id", "amount_minor")
 _FLAG = ("wallet_id", "campaign_id", "payment_id")
 _ADJUSTMENT = ("owner_id", "lines", "approvals")
 
@@ -53,12 +52,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "CampaignFunded": ("campaign_id", "amount_minor", "approvals"),
     "BudgetLeased": _LEASE,
     "LeaseReturned": _LEASE,
-    "CashbackAccrued": _CASHBACK,
     "CashbackHeld": _FLAG,
     "CashbackReleased": _FLAG,
-    "CashbackGranted": _CASHBACK,
-    "CashbackCanceled": _CASHBACK,
-    "CashbackClawedBack": _CASHBACK,
     "ClawbackWrittenOff": ("wallet_id", "campaign_id", "amount_minor", "approvals"),
     "CampaignClosed": ("campaign_id",),
     "PointsExpired": ("wallet_id", "lot", "amount_minor"),
@@ -78,6 +73,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("SignedUp", "LoggedIn", "DeviceBound", "CardAdded", "PasswordReset"), ("wallet_id",)),
 }
+OWN = {"CashbackAccrued", "CashbackGranted", "CashbackCanceled", "CashbackClawedBack"}
 POSITIVE = ("amount_minor", "gross_minor", "authorized_minor")
 TENDER_KINDS = {"voucher", "points_ltd", "points", "money_lite", "money", "card", "paylater"}
 CLOCK_US = (1_262_304_000_000_000, 4_102_444_800_000_000)
@@ -115,6 +111,8 @@ def _depth(value: Any) -> int:
 
 
 def _fault_of_event(event: dict[str, Any]) -> str | None:
+    if event.get("event_type") in OWN:
+        return "an event of the platform's own"
     required = REQUIRED.get(event.get("event_type", ""))
     if required is None:
         return "unknown event type"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from koban.events import PLATFORM_EVENTS
 from koban.ledger.book import Book
 from koban.ledger.facts import Fact, decode_balance, decode_fact, decode_legs
 from koban.ledger.postings import UnknownEventTypeError
@@ -25,8 +26,6 @@ from streams.transport.batch import Record
 VALID, CASHBACK, LEGS = TOPICS = ("payments-valid", "cashback", "ledger-legs")
 JOURNAL, BALANCES, DEAD_LETTERS = "journal", "balances", "payments-dlq"
 LEGS_IN_RECORD_MAX = 2_000
-CASHBACK_TYPES = frozenset(("CashbackAccrued", "CashbackGranted", "CashbackCanceled", "CashbackClawedBack"))
-"""What the cashback job may say; anything else on its topic is refused, since no gate stands before it."""
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
@@ -178,7 +177,7 @@ class LedgerLane(Lane):
 def _cashback(raw: bytes) -> Fact:
     """A decision of the cashback job. No gate stands before its topic, so it is checked here. Raises InvalidEvent."""
     event = codec.decode(raw)
-    if type(event).__name__ not in CASHBACK_TYPES:
+    if type(event).__name__ not in PLATFORM_EVENTS:
         raise InvalidEvent(ReasonCode.REFUSED, f"{type(event).__name__} does not belong on {CASHBACK}")
     return decode_fact(codec.encode(event))
 

@@ -14,11 +14,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koban.events import EVENT_TYPES, Event, partition_key
+from koban.events import EVENT_TYPES, PLATFORM_EVENTS, Event, partition_key
 from koban.ledger.book import Book, state_hash
 from schemas import codec
 from schemas.partitioning import lane_of
-from streams.ledger.lane import CASHBACK, CASHBACK_TYPES, LEGS, TOPICS, VALID, LedgerLane
+from streams.ledger.lane import CASHBACK, LEGS, TOPICS, VALID, LedgerLane
 from streams.transport import Batch
 
 # --- topics in memory
@@ -44,7 +44,7 @@ class Platform:
     def send(self, events: Iterable[Event]) -> None:
         """Puts events where the gate, or the cashback job, would."""
         for event in events:
-            topic = CASHBACK if type(event).__name__ in CASHBACK_TYPES else VALID
+            topic = CASHBACK if type(event).__name__ in PLATFORM_EVENTS else VALID
             key = partition_key(event)
             self.append(
                 topic, lane_of(key, self.lanes), key.encode(), codec.encode(event), event.occurred_at_us // 1000

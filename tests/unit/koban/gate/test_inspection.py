@@ -26,6 +26,15 @@ def verdict(value: bytes | None, sent_ms: int = SENT_MS) -> Accepted | Rejected:
     return inspect(value, sent_ms, LIMITS)
 
 
+GRANT: dict[str, Any] = {
+    **FACT,
+    "event_type": "CashbackGranted",
+    "body": {
+        **dict.fromkeys(("wallet_id", "campaign_id", "definition_hash", "payment_id"), "id-1"),
+        "amount_minor": 500,
+    },
+}
+
 ROWS: list[tuple[bytes | None, str, str]] = [
     (None, "empty", "no value"),
     (b"", "empty", "no value"),
@@ -72,6 +81,8 @@ ROWS: list[tuple[bytes | None, str, str]] = [
     (raw(body__memo="x" * 201), "out_of_bounds", "body.memo: expected str of length <= 200"),
     (raw(body__tenders=[]), "out_of_bounds", "body.tenders: expected array of length >= 1, got 0 items"),
     (raw(body__tenders=[{"kind": "money", "amount_minor": 1200, "x": 1}]), "unknown_field", "body.tenders[0]"),
+    (raw(GRANT), "platform_event", "expected an event from outside of the platform, got CashbackGranted"),
+    (raw(GRANT, body__amount_minor=0), "out_of_bounds", "body.amount_minor"),
     (raw(body__amount_minor=1201), "inconsistent", "body.tenders sum to 1200, but the amount is 1201"),
     (raw(occurred_at_us=SENT_MS * 1000 + 60_000_001), "clock", "at most 60 s after the record was sent, got 60 s"),
     (raw(occurred_at_us=4_000_000_000_000_000), "clock", "occurred_at_us"),

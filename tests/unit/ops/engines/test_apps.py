@@ -10,6 +10,7 @@ import pytest
 
 from jobs.health import HealthPages
 from ops.engines import apps, flink
+from ops.engines.component import NotReadyError
 
 
 @pytest.fixture
@@ -35,12 +36,12 @@ def test_a_good_answer_is_no_problem(pages: HealthPages) -> None:
 def test_what_a_process_waits_for_is_told_with_the_reason(pages: HealthPages) -> None:
     pages.show("volumes", running=True, held=False)
     pages.show_fault("lake", "the disk is full")
-    with pytest.raises(OSError, match=r"^waits for lake \(the disk is full\)$"):
+    with pytest.raises(NotReadyError, match=r"^waits for lake \(the disk is full\)$"):
         ask(pages, "/-/ready")
 
 
 def test_an_answer_that_says_nothing_is_told_by_its_status(pages: HealthPages) -> None:
-    with pytest.raises(OSError, match=r"^404 Not Found$"):
+    with pytest.raises(NotReadyError, match=r"^404 Not Found$"):
         ask(pages, "/nowhere")
 
 
