@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import QueryParams
 
 from koban.business_time import to_datetime
-from koban.search.document import Step
+from koban.search.document import PaymentDocument, Step
 from koban.search.query import CHARACTERS_MAX, Chip, Field, Query, parse
 from koban.search.request import PAGE_DEFAULT, CursorError, Scope
 from koban.search.times import day_label
@@ -30,7 +30,8 @@ def add_routes(app: FastAPI, pages: Pages, search: PaymentSearch) -> None:
     async def page(request: Request) -> Response:
         wanted = Wanted(request.query_params)
         found, trouble, status = await wanted.found(search)
-        answer = {"wanted": wanted, "found": found, "trouble": trouble, "chips": wanted.chips()}
+        hits = [PaymentDocument.with_all_fields(hit) for hit in found.hits] if found else []
+        answer = {"wanted": wanted, "found": found, "hits": hits, "trouble": trouble, "chips": wanted.chips()}
         return pages.page(request, "payments.html.j2", status=status, desk="payments", **answer)
 
     @app.get("/payments.json")
@@ -55,7 +56,8 @@ def add_routes(app: FastAPI, pages: Pages, search: PaymentSearch) -> None:
             text = "payment.missing" if status == 404 else "search.down"
             return pages.page(request, "error.html.j2", status=status, title="error.title", text=text, desk="payments")
         story = [_step(step) for step in document.get("story", [])]
-        return pages.page(request, "payment.html.j2", payment=document, story=story, desk="payments")
+        whole = PaymentDocument.with_all_fields(document)
+        return pages.page(request, "payment.html.j2", payment=whole, story=story, desk="payments")
 
 
 class Wanted:

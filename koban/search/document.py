@@ -8,7 +8,7 @@ time of its own making: when it was indexed is a metric of the stage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -119,6 +119,11 @@ class PaymentDocument(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     ingested_at_us: int
     story: tuple[Step, ...]
 
+    @classmethod
+    def with_all_fields(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """A stored document with its defaults filled in: what is empty is not stored."""
+        return {**_DEFAULTS, **stored}
+
     def index(self) -> str:
         """The index the document lives in: one a month (JST) of the payment, none of which ever changes."""
         if not _opened(self.story):
@@ -128,6 +133,13 @@ class PaymentDocument(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     def index_version(self) -> int:
         """Grows with every event that is folded in, in whatever order they come."""
         return len(self.story)
+
+
+_DEFAULTS = {
+    field.name: field.default
+    for field in msgspec.structs.fields(PaymentDocument)
+    if field.default is not msgspec.NODEFAULT
+}
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -118,6 +118,18 @@ def test_pages_are_served_whatever_is_down(console: Console, path: str) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("absent", ["store_id", "store_name", "terminal_id", "code", "topic"])
+def test_a_payment_is_shown_whatever_its_producer_left_out(
+    console: Console, asked: list[Any], monkeypatch: pytest.MonkeyPatch, absent: str
+) -> None:
+    """Documents hold no empty fields, and foreign producers send few."""
+    monkeypatch.delitem(HIT, absent)
+    for path in ("/payments?q=1200", f"/payments/{HIT['payment_id']}"):
+        answer = console.get(path)
+        assert answer.status_code == 200
+        assert HIT["payment_id"][-4:] in answer.text
+
+
 def test_pages_need_no_inline_script_or_style(console: Console, asked: list[Any]) -> None:
     """What the policy forbids is not there: no inline script, style, handler, nor anything from another host."""
     for path in ("/", "/payments?q=1200", f"/payments/{HIT['payment_id']}"):
