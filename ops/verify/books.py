@@ -99,6 +99,21 @@ def documents(events: Iterable[Event]) -> dict[str, tuple[int, int, int]]:
     return {p: (last[p], amount[p], refunded[p]) for p in amount}
 
 
+def late(arrivals: Iterable[tuple[int, int, int, str]], delay_us: int) -> set[str]:
+    """Ids of what came after event time had passed it.
+
+    ``arrivals`` are partition, event time, record time (both µs) and id in the order of each partition. Event time of
+    a partition is that of its newest record, never ahead of the record's own time, less the delay.
+    """
+    reached: dict[int, int] = defaultdict(int)
+    found: set[str] = set()
+    for partition, occurred_us, recorded_us, event_id in arrivals:
+        if occurred_us <= reached[partition]:
+            found.add(event_id)
+        reached[partition] = max(reached[partition], min(occurred_us, recorded_us) - delay_us)
+    return found
+
+
 def bursts(events: Iterable[Event]) -> set[str]:
     """Wallets with a payment at which T01 fires: six payments at four merchants in 60 s, or 100,000 yen in 10 min."""
     by_wallet: dict[str, list[tuple[int, str, int]]] = defaultdict(list)

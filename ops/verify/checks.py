@@ -68,7 +68,20 @@ class Evidence:
     @cached_property
     def valid(self) -> list[dict[str, Any]]:
         """What the gate let through."""
-        return list(self._values("payments-valid"))
+        return [json.loads(record.value) for record in self._valid_records if record.value]
+
+    @cached_property
+    def _valid_records(self) -> list[LogRecord]:
+        return self._topic("payments-valid")
+
+    @cached_property
+    def late(self) -> set[str]:
+        """Ids of events that came when event time had passed them in their partition: windows may be closed by then."""
+        arrivals = (
+            (record.partition, int(event["occurred_at_us"]), record.timestamp_ms * 1000, event["event_id"])
+            for record, event in zip((r for r in self._valid_records if r.value), self.valid, strict=True)
+        )
+        return books.late(arrivals, self.settings.watermark_delay_s * 1_000_000)
 
     @cached_property
     def dead_letters(self) -> list[LogRecord]:
@@ -281,13 +294,16 @@ def check_cashback(evidence: Evidence) -> Check:
 def check_alerts(evidence: Evidence) -> Check:
     """Each wallet with a T01 burst has an alert, and no other wallet has.
 
-    Events of the last seconds wait for event time to pass them, so a burst that only they complete may be open.
+    Events of the last seconds wait for event time to pass them, so a burst that only they complete may be open; and
+    one that only late events complete may have been missed, since event time had passed them.
     """
     alerted = {alert["wallet_id"] for alert in evidence.alerts.values()}
     upper = books.bursts(evidence.events)
     newest = max((int(event["occurred_at_us"]) for event in evidence.events), default=0)
     settled_us = newest - 2 * evidence.settings.watermark_delay_s * 1_000_000
-    lower = books.bursts(event for event in evidence.events if int(event["occurred_at_us"]) <= settled_us)
+    late = evidence.late
+    settled = (event for event in evidence.events if int(event["occurred_at_us"]) <= settled_us)
+    lower = books.bursts(event for event in settled if event["event_id"] not in late)
     missing, extra = sorted(lower - alerted), sorted(alerted - upper)
     faults = [f"{wallet} has a burst but no alert" for wallet in missing]
     faults += [f"{wallet} has an alert but no burst" for wallet in extra]

@@ -11,7 +11,7 @@ import pytest
 
 from koban.settings import Settings
 from ops.kafka_log import LogRecord
-from ops.verify import checks
+from ops.verify import books, checks
 from ops.verify.checks import Evidence
 
 T0 = 1_763_869_440_000_000
@@ -89,6 +89,7 @@ class World(Evidence):
         self.volumes = {("m1", T0 - T0 % 60_000_000): (2, 3000, 1, 500)}
         self.campaigns = {"spring": CAMPAIGN}
         self.alerts: dict[str, dict[str, Any]] = {}
+        self.late: set[str] = set()
         self.documents = {"p1": (2, 1000, 500), "p2": (1, 2000, 0)}
         self.lake_event_ids = Counter(event["event_id"] for event in self.valid)
 
@@ -195,5 +196,14 @@ def test_a_burst_without_an_alert_is_named():
     later = _paid("later", 100, at_us=T0 + 3_600_000_000)
     world.raw += [_log("payments", 10 + i, json.dumps(event).encode()) for i, event in enumerate([*burst, later])]
     assert checks.check_alerts(world).differences == ["w9 has a burst but no alert"]
+    world.late = {burst[3]["event_id"]}
+    assert checks.check_alerts(world).ok, "event time had passed the one that makes it a burst"
+    world.late = set()
     world.alerts["a"] = {"alert_id": "a", "wallet_id": "w9"}
     assert checks.check_alerts(world).ok
+
+
+def test_late_is_what_event_time_of_its_own_partition_had_passed():
+    rows = [(0, 100, 100), (0, 95, 101), (0, 89, 102), (0, 90, 103), (1, 50, 104), (0, 900, 120), (0, 109, 121)]
+    arrivals = [(partition, at, recorded, f"e{n}") for n, (partition, at, recorded) in enumerate(rows)]
+    assert books.late(arrivals, 10) == {"e2", "e3", "e6"}
