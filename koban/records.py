@@ -22,6 +22,12 @@ DerivedId = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 SignedMinor = Annotated[int, msgspec.Meta(ge=-MAX_TOTAL_MINOR, le=MAX_TOTAL_MINOR)]
 TotalMinor = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOTAL_MINOR)]
 Version = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+"""A SHA-256 in hex digits."""
+Family = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]\Z")]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=9_007_199_254_740_991)]
+SumMinor = Annotated[int, msgspec.Meta(ge=0, le=9_007_199_254_740_991)]
+"""Everything ever debited to a family, in minor units: a whole number that a JavaScript client can hold."""
 Typology = Annotated[str, msgspec.Meta(pattern=r"^T[0-9]{2}\Z")]
 
 
@@ -173,6 +179,93 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError(f"sponsor_id is missing, though funded by {self.funded_by}")
 
 
+class FamilyTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """What all entries of a lane so far debited and credited to accounts of one family (`U`, `M`, `A`, …)."""
+
+    debit_minor: SumMinor
+    credit_minor: SumMinor
+
+
+Totals = dict[Family, FamilyTotal]
+
+
+class SealedRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Records of one partition in a window: ``[first_offset, next_offset)``, how many, and their Merkle root."""
+
+    first_offset: Offset
+    next_offset: Offset
+    count: Offset
+    root: Digest
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a lane wrote in ``[from_us, to_us)``, fixed for ever and chained to the seal before."""
+
+    lane: Count
+    number: Version
+    """Counts up by one in a lane."""
+    from_us: Microseconds
+    to_us: Microseconds
+    journal: SealedRange
+    balances: SealedRange
+    totals: Totals
+    """Of the lane's entries from the first one to the window's end."""
+    in_flight_minor: SignedMinor
+    """The lane's account of legs in flight at the window's end."""
+    previous: Digest
+    """The hash of the lane's seal before; zeros for the first."""
+    hash: Digest
+
+
+class OpenRange(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of one partition that is not sealed yet, as far as it was read."""
+
+    start_us: Microseconds
+    end_us: Microseconds
+    first_offset: Offset
+    next_offset: Offset
+    count: Offset
+    peaks: tuple[bytes, ...]
+    totals: Totals
+    in_flight_minor: SignedMinor | None
+
+
+class OpenSide(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one partition was read, and its windows that are not sealed yet."""
+
+    next_offset: Offset
+    parts: tuple[OpenRange, ...]
+
+
+class SealState(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a lane's sealer needs to go on after a restart."""
+
+    number: Count
+    to_us: Annotated[int, msgspec.Meta(ge=0)]
+    hash: Digest
+    totals: Totals
+    in_flight_minor: SignedMinor
+    journal: OpenSide
+    balances: OpenSide
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """Records whose offsets follow each other."""
+
+    first_offset: Offset
+    count: Offset
+
+
+class SealLeaves(msgspec.Struct, frozen=True, kw_only=True):
+    """The leaves of consecutive records of one partition, and the sealer's state behind them."""
+
+    lane: Count
+    side: Literal["journal", "balances"]
+    runs: Annotated[tuple[Run, ...], msgspec.Meta(max_length=100_000)]
+    leaves: bytes
+    state: SealState
+
+
 RECORD_TYPES: dict[str, Any] = {
     "journal-entry": Entry,
     "ledger-legs": Legs,
@@ -181,5 +274,7 @@ RECORD_TYPES: dict[str, Any] = {
     "fraud-signal": Signal,
     "alert": Alert,
     "campaign": Campaign,
+    "seal": Seal,
+    "seal-leaves": SealLeaves,
 }
 """Name of a value's schema → its Struct."""

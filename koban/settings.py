@@ -50,6 +50,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that was not heard of for this long loses its lanes to the others."""
     stall_s_max: int = 60
     """A worker ends when records wait and none was worked on for this long; its supervisor starts it again."""
+    seal_window_s: int = 3_600
+    """A lane's journal and balances are sealed in windows of this length."""
+    seal_grace_s: int = 90
+    """A window without a later record is sealed so long after its end: longer than a transaction may take."""
+    seal_interval_ms: int = 1_000
+    """The sealer writes at most this often: nobody waits for it, and fewer, larger transactions cost less."""
     watermark_delay_s: int = 5
     """Event time waits this long for late events."""
     idle_partition_s: int = 60

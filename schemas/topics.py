@@ -18,6 +18,7 @@ COMPONENTS: dict[str, str] = {
     "simulator": "`koban simulate`",
     "gate": "streams/gate",
     "ledger": "streams/ledger",
+    "seals": "streams/seals",
     "alerts": "streams/alerts",
     "search-index": "streams/search_index",
     "cashback": "jobs/cashback",
@@ -30,13 +31,25 @@ COMPONENTS: dict[str, str] = {
     "dlq": "`koban dlq`",
     "trace": "`koban trace`",
     "verify": "`koban verify`",
+    "audit": "`koban ledger audit`",
 }
 """Everything that may produce or consume, and where it lives."""
 
 TopicName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,60}\Z")]
 Retention = Annotated[str, msgspec.Meta(pattern=r"^(forever|[1-9]\d{0,4} (minutes|hours|days))\Z")]
 ValueName = Literal[
-    "event", "journal-entry", "ledger-legs", "balance", "volume", "fraud-signal", "alert", "campaign", "bytes", "json"
+    "event",
+    "journal-entry",
+    "ledger-legs",
+    "balance",
+    "volume",
+    "fraud-signal",
+    "alert",
+    "campaign",
+    "seal",
+    "seal-leaves",
+    "bytes",
+    "json",
 ]
 
 

@@ -31,6 +31,7 @@ class App:
 APPS = (
     App("gate", "streams.gate", (TOPICS,)),
     App("ledger", "streams.ledger", (TOPICS,)),
+    App("seals", "streams.seals", (TOPICS,)),
     App("alerts", "streams.alerts", (TOPICS,)),
     App("search_index", "streams.search_index", (TOPICS, "opensearch")),
     App("jobs", "jobs.keeper", (TOPICS, "flink-jobmanager", "flink-taskmanager")),

@@ -174,6 +174,9 @@ class Consumer(FaustConsumer):
             offsets[tp] = offset
         return offsets
 
+    async def ends(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return cast(dict[TopicPartition, int], await self.kafka.end_offsets(list(tps)))
+
     async def commit(self, offsets: Any = None, start_new_transaction: bool = True) -> bool:
         """Commits. False when the group is rebalancing without us; then the records are read again by somebody."""
         if not offsets:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from streams.transport.batch import Batch, Record
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 class Lane:
     """State and steps of one partition number. A worker has one object a lane it was given.
 
-    The calls of a lane never overlap: ``restore``, then ``on_batch`` for one batch after another, then ``close``.
+    The calls of a lane never overlap: ``restore``, then ``on_batch`` for one batch after another with ``on_timer`` in
+    between, then ``close``.
     An exception in any of them stops the worker; its supervisor starts it afresh from what is committed, so an
     object never goes on with half-changed state.
     """
+
+    timer_s: float | None = None
+    """How often ``on_timer`` is called, in seconds; None: never."""
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -28,6 +32,13 @@ class Lane:
     async def on_batch(self, batch: Batch) -> None:
         """Works on one batch; what it emits is written, and the batch committed, once it has returned."""
         raise NotImplementedError
+
+    async def on_timer(self, batch: Batch, at_us: int, read: Collection[str]) -> None:
+        """Time passes, whether records come or not; ``batch`` has none, and takes what is written because of it.
+
+        At ``at_us`` (UTC microseconds), all that was committed in the lane's partitions of the ``read`` topics had been
+        worked on.
+        """
 
     async def close(self) -> None:
         """Lets go of what the lane holds: it went to another worker, or the worker stops. Not called on a crash."""

@@ -66,9 +66,13 @@ class StageMetrics:
         now_ms = time.time() * 1000
         for batch in batches:
             self._in.labels(self.stage, batch.topic).inc(len(batch.records))
-            for topic, count in batch.outbox.counts().items():
-                self._out.labels(self.stage, topic).inc(count)
+            self.wrote(batch)
             self._observe_ages([now_ms - record.timestamp for record in batch.records])
+
+    def wrote(self, batch: WritingBatch) -> None:
+        """Counts what a batch wrote."""
+        for topic, count in batch.outbox.counts().items():
+            self._out.labels(self.stage, topic).inc(count)
 
     def _observe_ages(self, ages_ms: list[float]) -> None:
         """All ages at once: sorted, a bucket's count is a difference of two positions."""

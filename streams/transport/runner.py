@@ -6,6 +6,7 @@ A runner is one asyncio task, so that one lane's commit overlaps with another la
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas.errors import Backpressure, Transient
 from streams.transport.batch import Record
@@ -36,6 +38,10 @@ class Group(Protocol):
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commits outside of transactions. False when the group has moved on: then nothing is committed."""
+        ...
+
+    async def ends(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where the partitions end, for readers of committed records. Raises KafkaError when the brokers don't say."""
         ...
 
     def resume(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -102,6 +108,7 @@ class Runner:
         self._draining = False
         self._reading = False
         self._commit_due_at = 0.0
+        self._timer_due_at = 0.0
         self._wake = asyncio.Event()
         self._given = asyncio.Event()
         """Set while the lane's partitions are assigned to this worker."""
@@ -184,11 +191,13 @@ class Runner:
         try:
             await self._prepare()
             while not self._draining:
+                if self._timer_due:
+                    await self._tick()
                 if self._chunks:
                     await self._step()
                     await self._commit_if(time.monotonic() >= self._commit_due_at and self._make_writer is None)
                 elif not await self._woken():
-                    await self._commit_if(True)
+                    await self._commit_if(not self._timer_due)
             await self._commit_if(self.restored)
         except asyncio.CancelledError:
             raise
@@ -222,20 +231,43 @@ class Runner:
         self._metrics.progress()
 
     async def _woken(self) -> bool:
-        """Waits for a chunk or the end; False when a commit is due before."""
+        """Waits for a chunk or the end; False when a commit or the lane's timer is due before."""
         self._wake.clear()
-        if self.done == self.committed:
+        due = [] if self.done == self.committed else [self._commit_due_at]
+        if self._timer_s is not None:
+            due.append(self._timer_due_at)
+        if not due:
             await self._wake.wait()
             return True
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._commit_left_s()):
+            async with asyncio.timeout(max(0.0, min(due) - time.monotonic())):
                 await self._wake.wait()
         except TimeoutError:
             return False
         return True
 
-    def _commit_left_s(self) -> float:
-        return max(0.0, self._commit_due_at - time.monotonic())
+    @property
+    def _timer_s(self) -> float | None:
+        return None if self._lane is None else self._lane.timer_s
+
+    @property
+    def _timer_due(self) -> bool:
+        return self._timer_s is not None and time.monotonic() >= self._timer_due_at
+
+    async def _tick(self) -> None:
+        """Tells the lane the time, and how far it has come. Not while the brokers don't say where the topics end."""
+        assert self._lane is not None
+        assert self._lane.timer_s is not None
+        at_us = time.time_ns() // 1000
+        batch = WritingBatch("", self._lane.partition, [], 0, self._outbox)
+        with contextlib.suppress(KafkaError):
+            ends = await self._group.ends(self.tps)
+            read = frozenset(tp.topic for tp, end in ends.items() if self.done[tp] >= end)
+            await self._lane.on_timer(batch, at_us, read)
+        if batch.outbox.slots or batch.outbox.late:
+            await self._write([batch], dict(self.done))
+            self._metrics.wrote(batch)
+        self._timer_due_at = time.monotonic() + self._lane.timer_s
 
     async def _commit_if(self, due: bool) -> None:
         """Commits what is done, outside of transactions: every offset at least once, in exactly-once mode only

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas.errors import Transient
@@ -46,6 +47,8 @@ class Group:
     def __init__(self) -> None:
         self.offsets = {TP: 0, OTHER: 0}
         self.takes_commits = True
+        self.answers = True
+        self.end_offsets = {TP: 0, OTHER: 0}
         self.resumed: list[dict[TopicPartition, int]] = []
         self.made_room = 0
 
@@ -58,6 +61,11 @@ class Group:
             assert all(offset >= self.offsets[tp] for tp, offset in offsets.items()), "offsets never go back"
             self.offsets.update(offsets)
         return self.takes_commits
+
+    async def ends(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        if not self.answers:
+            raise KafkaTimeoutError
+        return {tp: self.end_offsets[tp] for tp in tps}
 
     def resume(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.resumed.append(dict(offsets))
@@ -421,3 +429,57 @@ def test_a_fetch_larger_than_a_batch_is_split_and_only_its_end_moves_over_marker
     parts = list(split(chunk(0, 25, skip=4), 10))
     assert [(len(part.records), part.next_offset) for part in parts] == [(10, 10), (10, 20), (5, 29)]
     assert [part.next_offset for part in split(chunk(0, 5), 10)] == [5]
+
+
+class Clock(Recorder):
+    """A lane that writes a record whenever it hears the time."""
+
+    timer_s = 0.0
+
+    def __init__(self, steps: list[str]) -> None:
+        super().__init__(steps)
+        self.read: list[frozenset[str]] = []
+
+    async def on_timer(self, batch: Batch, at_us: int, read: Any) -> None:
+        self.read.append(read)
+        batch.emit("out", b"tick")
+
+
+def test_a_lane_with_a_timer_hears_the_time_and_how_far_it_has_come() -> None:
+    """What it writes then is a transaction with the offsets as they are; a topic that goes on is not called read."""
+
+    async def scenario() -> None:
+        bench = Bench(transactional=True)
+        clock = Clock(bench.steps)
+        bench.runner._make_lane = lambda: clock
+        bench.group.end_offsets = {TP: 5, OTHER: 0}
+        await bench.started()
+        await bench.until(lambda: len(bench.writer.transactions) > 1)
+        assert set(clock.read) == {frozenset({"u"})}
+        assert bench.writer.transactions[0] == (1, {TP: 0, OTHER: 0})
+        await bench.work(chunk(0, 5))
+        await bench.until(lambda: frozenset({"t", "u"}) in clock.read)
+        await bench.runner.drain()
+        assert bench.crashes == []
+
+    asyncio.run(scenario())
+
+
+def test_brokers_that_do_not_say_where_topics_end_leave_the_lane_without_the_time() -> None:
+    """A lane that believed itself at the end would be wrong; it works on, and hears the time when they answer."""
+
+    async def scenario() -> None:
+        bench = Bench(transactional=True)
+        clock = Clock(bench.steps)
+        bench.runner._make_lane = lambda: clock
+        bench.group.answers = False
+        await bench.started()
+        await bench.work(chunk(0, 5))
+        assert clock.read == []
+        bench.group.answers = True
+        bench.group.end_offsets = {TP: 5, OTHER: 0}
+        await bench.until(lambda: clock.read == [frozenset({"t", "u"})] * len(clock.read) != [])
+        await bench.runner.drain()
+        assert bench.crashes == []
+
+    asyncio.run(scenario())
