@@ -66,6 +66,13 @@ def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[tuple[str, int], 
         return {(tp.topic, tp.partition): offset for tp, offset in _ends(consumer, topics).items()}
 
 
+def start_offsets(bootstrap: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """(topic, partition) → the first offset that is kept."""
+    with _consumer(bootstrap) as consumer:
+        starts = _seek(consumer, _ends(consumer, topics), None)
+        return {(tp.topic, tp.partition): offset for tp, offset in starts.items()}
+
+
 def read_topics(bootstrap: str, topics: Sequence[str], since_ms: int | None = None) -> Iterator[LogRecord]:
     """Yields every committed record of ``topics`` up to the end at the start of the call, per partition in order.
 

@@ -1,0 +1,74 @@
+"""``koban ledger``: the books' own verbs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from koban.business_time import JST, to_datetime
+from ops.audit.findings import LaneAudit, NothingSealedError
+from ops.audit.ledger import audit as audit_ledger
+from ops.kafka_log import LogUnavailableError
+from ops.platform import settings
+
+EXIT_DIFFERENT, EXIT_NOT_AUDITED = 1, 2
+
+
+@click.group()
+def ledger() -> None:
+    """Audit the books."""
+
+
+@ledger.command()
+@click.option("--lane", type=click.IntRange(0), help="This lane alone.")
+@click.option("--prefix", default="", help="Audit a copy whose topics' names begin so, as a mirrored cluster's do.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def audit(lane: int | None, prefix: str, as_json: bool) -> None:
+    """Recompute every seal from the topics; names the window and the record that differ.
+
+    Exits 0 when all holds, 1 when something differs, 2 when there was nothing to audit.
+    """
+    try:
+        lanes = audit_ledger(settings(), lane, prefix)
+    except (NothingSealedError, LogUnavailableError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_NOT_AUDITED)
+    ok = all(each.ok for each in lanes)
+    if as_json:
+        click.echo(json.dumps({"ok": ok, "lanes": [_document(each) for each in lanes]}, ensure_ascii=False))
+    else:
+        _show(lanes)
+    sys.exit(0 if ok else EXIT_DIFFERENT)
+
+
+def _document(lane: LaneAudit) -> dict[str, object]:
+    return {"ok": lane.ok, **asdict(lane)}
+
+
+def _show(lanes: list[LaneAudit]) -> None:
+    out = Console(soft_wrap=True)
+    table = Table(title="Ledger: the topics beside their seals")
+    table.add_column("lane", justify="right")
+    for column in ("seals", "entries", "balances", "compacted", "not sealed yet"):
+        table.add_column(column, justify="right")
+    for column in ("sealed to (JST)", "last seal", ""):
+        table.add_column(column)
+    for lane in lanes:
+        figures = (lane.seals, lane.journal, lane.balances, lane.compacted, lane.unsealed)
+        to = to_datetime(lane.sealed_to_us).astimezone(JST).strftime("%m-%d %H:%M:%S") if lane.seals else "–"
+        verdict = "[green]holds[/]" if lane.ok else "[red]differs[/]"
+        table.add_row(str(lane.lane), *(f"{n:,}" for n in figures), to, lane.hash[:16], verdict)
+    out.print(table)
+    for lane in lanes:
+        for difference in lane.differences:
+            out.print(f"[red]{escape(str(difference))}[/]", highlight=False)
+        if lane.more:
+            out.print(f"[red]lane {lane.lane}: {lane.more:,} more differences[/]", highlight=False)
+        if lane.not_folded:
+            out.print(f"[yellow]lane {lane.lane}: {lane.not_folded:,} balances were not folded: their legs are gone[/]")
