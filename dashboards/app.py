@@ -22,9 +22,10 @@ from starlette.staticfiles import StaticFiles
 
 from dashboards import payments
 from dashboards.board import Board
+from dashboards.books import document
 from dashboards.formats import FILTERS
 from dashboards.language import LANGUAGES, Language, message, negotiated
-from dashboards.live import VIEWERS_MAX, Live, event
+from dashboards.live import PANELS, VIEWERS_MAX, Live, event
 from koban.settings import Settings
 from sinks.payment_search import PaymentSearch
 
@@ -196,15 +197,26 @@ def _add_pages(app: FastAPI, pages: Pages, live: Live) -> None:
         panels = live.panels(language_of(request))
         return pages.page(request, "operations.html.j2", panels=panels, desk="operations")
 
+    @app.get("/ledger")
+    async def ledger(request: Request) -> Response:
+        panels = live.panels(language_of(request), "ledger")
+        return pages.page(request, "ledger.html.j2", panels=panels, desk="ledger")
+
+    @app.get("/ledger.json")
+    async def ledger_data() -> dict[str, Any]:
+        return document(live.board.books)
+
     @app.get("/live")
-    async def changes(request: Request) -> Response:
+    async def changes(request: Request, desk: str = "operations") -> Response:
+        if desk not in PANELS:
+            return PlainTextResponse("no such desk", 404)
         if live.viewers >= VIEWERS_MAX:
             return PlainTextResponse("too many live pages", 503, headers={"Retry-After": "10"})
         language = language_of(request)
 
         async def stream() -> AsyncIterator[bytes]:
             yield b"retry: 2000\n\n"
-            async for change in live.changes(language):
+            async for change in live.changes(language, desk):
                 yield event(change)
 
         return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from dashboards.books import Books, books
 from dashboards.sources.index import IndexState
 from dashboards.sources.platform import Component
 from dashboards.sources.topics import Newest, Seen
@@ -123,6 +124,7 @@ class Board(msgspec.Struct, frozen=True):
     intake: Intake | None
     totals: dict[str, int | None]
     imbalance_minor: int | None
+    books: Books
     payments: list[PaymentRow]
     balances: list[Balance]
     alerts: list[Alert]
@@ -164,6 +166,7 @@ def board(
             "alerts": found.alerts if found else None,
         },
         imbalance_minor=imbalance_of(stages),
+        books=books(stages, [seen.value for seen in records.get("ledger-seals", ())]),
         payments=_rows(records.get("payments-valid", ()), _payment_row),
         balances=_latest_balances(records.get("balances", ())),
         alerts=_latest_alerts(records.get("alerts", ())),

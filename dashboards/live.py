@@ -26,7 +26,13 @@ TOPICS_TIMEOUT_S = 5.0
 HISTORY_TICKS = 90
 VIEWERS_MAX = 100
 
-PANELS = ("banner", "kpis", "flow", "intake", "payments", "balances", "alerts", "letters", "campaigns", "components")
+PANELS: dict[str, tuple[str, ...]] = {
+    "operations": (
+        *("banner", "kpis", "flow", "intake", "payments", "balances", "alerts", "letters", "campaigns", "components"),
+    ),
+    "ledger": ("banner", "books", "trial", "lanes", "seals"),
+}
+"""Desk → its live panels."""
 Render = Callable[[str, Board, Language], str]
 
 
@@ -48,7 +54,7 @@ class Live:
         self._render = render
         self._tick = 0
         self._ticked = asyncio.Condition()
-        self._rendered: dict[Language, tuple[int, dict[str, str]]] = {}
+        self._rendered: dict[tuple[str, Language], tuple[int, dict[str, str]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.board = self._look({})
 
@@ -67,21 +73,21 @@ class Live:
         await self._topics.close()
         await self._workers.close()
 
-    def panels(self, language: Language) -> dict[str, str]:
-        """Panel → its markup as of the last tick; rendered at most once a tick and language."""
-        tick, panels = self._rendered.get(language, (-1, {}))
+    def panels(self, language: Language, desk: str = "operations") -> dict[str, str]:
+        """Panel → its markup as of the last tick; rendered at most once a tick, desk and language."""
+        tick, panels = self._rendered.get((desk, language), (-1, {}))
         if tick != self._tick:
-            panels = {name: self._render(name, self.board, language) for name in PANELS}
-            self._rendered[language] = (self._tick, panels)
+            panels = {name: self._render(name, self.board, language) for name in PANELS[desk]}
+            self._rendered[desk, language] = (self._tick, panels)
         return panels
 
-    async def changes(self, language: Language) -> AsyncIterator[dict[str, str]]:
+    async def changes(self, language: Language, desk: str = "operations") -> AsyncIterator[dict[str, str]]:
         """What changed, a tick at a time: first every panel, then those whose markup is new."""
         shown: dict[str, str] = {}
         self.viewers += 1
         try:
             while True:
-                panels = self.panels(language)
+                panels = self.panels(language, desk)
                 yield {name: markup for name, markup in panels.items() if shown.get(name) != markup}
                 shown = panels
                 async with self._ticked:

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-NEWEST = {"payments-valid": 40, "balances": 20, "alerts": 40, "payments-dlq": 60, "cashback": 10, "campaigns": 50}
+NEWEST = {
+    "payments-valid": 40,
+    "balances": 20,
+    "alerts": 40,
+    "payments-dlq": 60,
+    "cashback": 10,
+    "campaigns": 50,
+    "ledger-seals": 40,
+}
 """Topic → how many offsets of each partition's end are looked at; transaction markers take offsets too."""
 COUNTED = ("payments",)
 """Topics whose records are only counted."""

@@ -20,6 +20,16 @@ WINDOW_S = 10.0
 LATENCY_WINDOW_S = 30.0
 _END_TO_END = "koban_event_end_to_end_seconds_bucket"
 
+BOOKS: dict[str, tuple[str, ...]] = {
+    "koban_ledger_imbalance_minor": ("lane",),
+    "koban_ledger_balance_minor": ("lane", "family"),
+    "koban_journal_total_minor": ("lane", "family", "side"),
+    "koban_journal_unbalanced_entries": ("lane",),
+    "koban_seal_number": ("lane",),
+    "koban_seal_to_seconds": ("lane",),
+}
+"""Metrics of ledger and sealer that the books' page shows, and their labels."""
+
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]
 
@@ -40,6 +50,8 @@ class Stage(msgspec.Struct):
     """Flink job → whether it runs; of the jobs' keeper."""
     checkpoint_age_s: dict[str, float] = {}
     imbalance_minor: int | None = None
+    figures: dict[str, dict[tuple[str, ...], int]] = {}
+    """Metric of the books → its labels' values in the order of `BOOKS` → the figure."""
 
 
 class Workers:
@@ -130,6 +142,7 @@ class History:
             jobs={job: value > 0 for job, value in _by_label(now, "koban_job_running", "job").items()},
             checkpoint_age_s=dict(_by_label(now, "koban_job_checkpoint_age_seconds", "job")),
             imbalance_minor=_imbalance(now),
+            figures=_of_books(now),
         )
 
     def _rate(self) -> float | None:
@@ -180,6 +193,15 @@ def _lag(figures: Samples) -> int | None:
 def _imbalance(figures: Samples) -> int | None:
     values = [value for (name, _), value in figures.items() if name == "koban_ledger_imbalance_minor"]
     return int(sum(values)) if values else None
+
+
+def _of_books(figures: Samples) -> dict[str, dict[tuple[str, ...], int]]:
+    found: dict[str, dict[tuple[str, ...], int]] = {}
+    for (name, labels), value in figures.items():
+        if name in BOOKS:
+            named = dict(labels)
+            found.setdefault(name, {})[tuple(named.get(label, "") for label in BOOKS[name])] = int(value)
+    return found
 
 
 def _by_label(figures: Samples, metric: str, label: str) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Slot(msgspec.Struct, gc=False):
     event_id: str = ""
     entry_id: str = ""
     touched: bool = False
+    told_minor: int = 0
+    """What `Book.families` knows of it."""
 
     def balance(self) -> Balance:
         """The state as a record."""
@@ -71,6 +73,9 @@ class Book:
         """Accounts of other lanes."""
         self.drift_minor = 0
         """Σ debits applied since the start, legs in flight included: 0 after every fact, or a line was lost."""
+        self.families: dict[str, int] = {}
+        """Family of accounts → the sum of its balances, debits positive, as of `take_touched`; with `in_flight` apart
+        they are the lane's trial balance and sum to zero."""
         self._touched: list[Slot] = []
         self._outbox: defaultdict[int, list[Leg]] = defaultdict(list)
         self._in_flight = self._part(IN_FLIGHT)
@@ -178,8 +183,15 @@ class Book:
         balances = [slot.balance() for slot in self._touched]
         for slot in self._touched:
             slot.touched = False
+            self._tell(slot)
         self._touched = []
         return balances
+
+    def _tell(self, slot: Slot) -> None:
+        family = slot.account[0] if slot is not self._in_flight else "in_flight"
+        change = slot.posted_minor - slot.told_minor
+        slot.told_minor = slot.posted_minor
+        self.families[family] = self.families.get(family, 0) + slot.nature.sign * change
 
     def take_outbox(self) -> dict[int, list[Leg]]:
         """The legs to other lanes since the last call, by lane, in the order of their entries."""
@@ -222,6 +234,7 @@ class Book:
         slot.as_of_us = stored.as_of_us
         slot.event_id = stored.event_id
         slot.entry_id = stored.entry_id
+        self._tell(slot)
 
     def check(self) -> None:
         """Asserts that the accounts sum to zero: after a restore, that the changelog was whole."""

@@ -213,7 +213,8 @@ class LaneSealer:
         self._sides = {side: _Side() for side in SIDES}
         self._totals: dict[str, list[int]] = {}
         self._in_flight_minor = 0
-        self._number = 0
+        self.number = 0
+        """Of the last seal."""
         self._to_us = 0
         self._hash = FIRST
 
@@ -246,6 +247,12 @@ class LaneSealer:
             seals.append(self._seal(end_us))
         return seals
 
+    @property
+    def sealed_to_us(self) -> int:
+        """Everything written before is sealed, whether there was anything or not; 0 while nothing is known."""
+        ends = [side.open[0].start_us if side.open else side.closed_to_us for side in self._sides.values()]
+        return max(self._to_us, min(ends) if min(ends) > EARLIEST_US else 0)
+
     def totals(self) -> dict[str, FamilyTotal]:
         """Family → Σ debits and Σ credits of all entries read, sealed or not."""
         totals = {family: list(total) for family, total in self._totals.items()}
@@ -262,7 +269,7 @@ class LaneSealer:
             for side in self._sides.values()
         )
         return SealState(
-            number=self._number,
+            number=self.number,
             to_us=self._to_us,
             hash=self._hash,
             totals=_frozen(self._totals),
@@ -273,7 +280,7 @@ class LaneSealer:
 
     def restore(self, stored: SealState) -> None:
         """Goes on from a snapshot."""
-        self._number, self._to_us, self._hash = stored.number, stored.to_us, stored.hash
+        self.number, self._to_us, self._hash = stored.number, stored.to_us, stored.hash
         self._totals = {family: [t.debit_minor, t.credit_minor] for family, t in stored.totals.items()}
         self._in_flight_minor = stored.in_flight_minor
         for side, open_side in ((JOURNAL, stored.journal), (BALANCES, stored.balances)):
@@ -328,11 +335,11 @@ class LaneSealer:
         in_flight_minor = parts[BALANCES].in_flight_minor
         if in_flight_minor is not None:
             self._in_flight_minor = in_flight_minor
-        self._number += 1
+        self.number += 1
         self._to_us = end_us
         seal = Seal(
             lane=self.lane,
-            number=self._number,
+            number=self.number,
             from_us=min(part.start_us for part in parts.values()),
             to_us=end_us,
             journal=parts[JOURNAL].sealed(),

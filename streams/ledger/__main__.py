@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import partial
 
 from prometheus_client import Gauge
 
@@ -20,8 +22,24 @@ def ledger_app(settings: Settings) -> BatchApp:
         ["lane"],
         registry=app.metrics.registry,
     )
+    balance = Gauge(
+        "koban_ledger_balance_minor",
+        "Yen on the accounts of a family, debits positive; with the legs in flight a lane's sum is 0",
+        ["lane", "family"],
+        registry=app.metrics.registry,
+    )
+
+    def tell(lane: int, families: Mapping[str, int]) -> None:
+        for family, minor in families.items():
+            balance.labels(str(lane), family).set(minor)
+
     lanes = settings.payment_partitions
-    app.lanes(TOPICS, lambda lane: LedgerLane(lane, lanes, app.count, imbalance.labels(str(lane)).set))
+    app.lanes(
+        TOPICS,
+        lambda lane: LedgerLane(
+            lane, lanes, app.count, imbalance.labels(str(lane)).set, trial_balance=partial(tell, lane)
+        ),
+    )
     return app
 
 

@@ -6,7 +6,7 @@ All of a batch's output is written in one transaction with its offsets, so each 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -35,7 +35,7 @@ class LedgerLane(Lane):
     """The book of one lane, fed by batches.
 
     `count` counts outcomes, `imbalance` is told by how many yen the books are out of balance, and `clock_us` says the
-    time in UTC microseconds.
+    time in UTC microseconds. `trial_balance` is told the sums of the accounts by family after each batch.
     """
 
     def __init__(
@@ -45,12 +45,14 @@ class LedgerLane(Lane):
         count: Callable[[str, int], None] = lambda outcome, n: None,
         imbalance: Callable[[int], None] = lambda minor: None,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        trial_balance: Callable[[Mapping[str, int]], None] = lambda families: None,
     ) -> None:
         super().__init__(partition)
         self.book = Book(partition, lambda owner: lane_of(owner, lanes))
         self._count = count
         self._imbalance = imbalance
         self._clock_us = clock_us
+        self._trial_balance = trial_balance
 
     async def restore(self, log: LaneLog) -> None:
         """Rebuilds the book from the balances that the lane itself wrote."""
@@ -61,6 +63,7 @@ class LedgerLane(Lane):
                     restore(decode_balance(record.value))
         self.book.check()
         self._imbalance(0)
+        self._trial_balance(self.book.families)
 
     async def on_batch(self, batch: Batch) -> None:
         """Posts events or applies legs, then writes what that left behind; nothing, when the books don't balance."""
@@ -71,6 +74,7 @@ class LedgerLane(Lane):
         assert drift_minor == 0, f"lane {self.partition} is out of balance by {drift_minor} yen"
         self._emit_legs(batch, times, at_us)
         self._emit_balances(batch, times, at_us)
+        self._trial_balance(self.book.families)
 
     # --- in
 

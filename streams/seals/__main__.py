@@ -31,7 +31,7 @@ def _figures(app: BatchApp) -> Figures:
         totals=gauge("koban_journal_total_minor", "Yen posted by a lane's entries since the first", "family", "side"),
         unbalanced=gauge("koban_journal_unbalanced_entries", "Entries whose lines don't sum to zero; must be 0"),
         number=gauge("koban_seal_number", "The number of a lane's last seal"),
-        sealed_to=gauge("koban_seal_to_seconds", "The end of a lane's last sealed window, in seconds since the epoch"),
+        sealed_to=gauge("koban_seal_to_seconds", "All that a lane wrote before is sealed; seconds since the epoch"),
     )
 
 

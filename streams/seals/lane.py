@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import aclosing
 
 import msgspec
 from prometheus_client import Gauge
@@ -57,6 +58,8 @@ class SealsLane(Lane):
         self._figures = figures
         self._clock_us = clock_us
         self._key = b"%d" % partition
+        self._starts: dict[str, int | None] = {}
+        """Where the topics begin, of a lane that has never sealed anything."""
         self._at = 0
         """Where the last record had its time among its headers: mostly where the next one has it too."""
 
@@ -69,10 +72,13 @@ class SealsLane(Lane):
             if latest is not None:
                 self._sealer.restore(_decode_leaves(latest).state)
                 break
+        else:
+            self._starts = {topic: await _first_offset(log, topic) for topic in TOPICS}
         self._tell()
 
     async def on_batch(self, batch: Batch) -> None:
         """Takes the records in as leaves, and seals the windows that they end."""
+        self._check_start(batch)
         side, sealer, leaves, offsets = batch.topic, self._sealer, [], []
         for record in batch.records:
             leaf = sealer.on_record(side, record.offset, self._written_at_us(record), record.key, record.value)
@@ -81,11 +87,23 @@ class SealsLane(Lane):
                 offsets.append(record.offset)
         self._count("sealed_again", len(batch.records) - len(leaves))
         self._emit(batch, side, leaves, offsets)
+        self._tell()
 
     async def on_timer(self, batch: Batch, at_us: int, read: Collection[str]) -> None:
         """Seals the windows that time has ended."""
         self._sealer.on_timer(at_us, read)
         self._emit(batch, JOURNAL, [], [])
+        self._tell()
+
+    def _check_start(self, batch: Batch) -> None:
+        """Without any state it must be the beginning: going on in the middle would start a second chain."""
+        start = self._starts.pop(batch.topic, None)
+        offset = batch.records[0].offset
+        assert start is None or offset <= start, (
+            f"the sealer goes on at offset {offset} of {batch.topic}/{batch.partition}, which begins at {start}: "
+            f"its state is gone, its offsets are not. Bring {LEAVES} back, or seal anew from the beginning: "
+            f"kafka-consumer-groups --group koban-{STAGE} --delete-offsets --topic {batch.topic}"
+        )
 
     def _written_at_us(self, record: Record) -> int:
         """When the ledger wrote it; 0 when the record does not say."""
@@ -106,7 +124,6 @@ class SealsLane(Lane):
             )
         if seals or leaves:
             self._emit_leaves(batch, side, leaves, offsets, at_us)
-            self._tell()
         self._count("sealed", len(leaves))
         self._count("seals", len(seals))
 
@@ -130,13 +147,20 @@ class SealsLane(Lane):
     def _tell(self) -> None:
         if self._figures is None:
             return
-        lane, figures, state = str(self.partition), self._figures, self._sealer.snapshot()
-        for family, total in self._sealer.totals().items():
+        lane, figures, sealer = str(self.partition), self._figures, self._sealer
+        for family, total in sealer.totals().items():
             figures.totals.labels(lane, family, "debit").set(total.debit_minor)
             figures.totals.labels(lane, family, "credit").set(total.credit_minor)
-        figures.unbalanced.labels(lane).set(self._sealer.unbalanced)
-        figures.number.labels(lane).set(state.number)
-        figures.sealed_to.labels(lane).set(state.to_us / 1e6)
+        figures.unbalanced.labels(lane).set(sealer.unbalanced)
+        figures.number.labels(lane).set(sealer.number)
+        figures.sealed_to.labels(lane).set(sealer.sealed_to_us / 1e6)
+
+
+async def _first_offset(log: LaneLog, topic: str) -> int | None:
+    async with aclosing(log.read(topic)) as chunks:  # type: ignore[type-var]  # it is an async generator
+        async for records in chunks:
+            return records[0].offset
+    return None
 
 
 def runs_of(offsets: Sequence[int]) -> tuple[Run, ...]:

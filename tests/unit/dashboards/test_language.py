@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.books import FAMILIES
 from dashboards.language import CATALOGUE, LANGUAGES, MissingMessageError, message, messages, negotiated
 from dashboards.sources.platform import Component
 from koban.events import KINDS
@@ -23,6 +24,8 @@ MADE = {
     *(f"event.{name}" for name in INDEXED),
     *(f"chip.{field.value}" for field in Field if field is not Field.AT),
     *(f"source.{source}" for source in ("workers", "topics", "index", "platform")),
+    *(f"family.{family}" for family in FAMILIES),
+    *(f"verdict.{verdict}" for verdict in ("balanced", "out")),
     *(f"intake.{part}" for part in ("valid", "duplicates", "dead_letters", "waiting")),
     *(f"health.{health}" for health in ("healthy", "starting", "waiting", "unhealthy")),
 }

@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from dashboards.app import HERE, create_app
+from dashboards.board import Answer, board
+from dashboards.sources.workers import Stage
 from koban.search.query import Query
 from koban.search.request import Scope, cursor_of
 from koban.settings import Settings
@@ -107,12 +109,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Query, Scope, str | Non
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/payments", "/payments?q=1200円 昨日 18時ごろ&lang=en", "/payments/no-1", "/nowhere"]
+    "path", ["/", "/ledger", "/payments", "/payments?q=1200円 昨日 18時ごろ&lang=en", "/payments/no-1", "/nowhere"]
 )
 def test_pages_are_served_whatever_is_down(console: Console, path: str) -> None:
     """With every source down each page is a page, says so, and carries its guards."""
     answer = console.get(path)
-    assert answer.status_code == {"/": 200, "/nowhere": 404}.get(path, 503)
+    assert answer.status_code == {"/": 200, "/ledger": 200, "/nowhere": 404}.get(path, 503)
     assert "<main" in answer.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -132,7 +134,7 @@ def test_a_payment_is_shown_whatever_its_producer_left_out(
 
 def test_pages_need_no_inline_script_or_style(console: Console, asked: list[Any]) -> None:
     """What the policy forbids is not there: no inline script, style, handler, nor anything from another host."""
-    for path in ("/", "/payments?q=1200", f"/payments/{HIT['payment_id']}"):
+    for path in ("/", "/ledger", "/payments?q=1200", f"/payments/{HIT['payment_id']}"):
         text = console.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=\"", text), path
         assert not re.search(r"(src|href)=\"(https?:)?//", text), path
@@ -247,3 +249,30 @@ def test_health_pages(console: Console) -> None:
     assert 'koban_console_source_up{source="topics"} 0.0' in metrics
     assert "koban_http_request_seconds_bucket" in metrics
     assert "0472993188201143902" not in metrics
+
+
+def test_the_ledger_as_data(console: Console) -> None:
+    """The same figures as the page's; nothing is claimed while nobody says anything."""
+    answer = console.get("/ledger.json").json()
+    assert (answer["verdict"], answer["total_minor"], answer["seals"]) == ("nothing", None, [])
+
+
+def test_only_desks_that_there_are_have_changes(console: Console) -> None:
+    assert console.get("/live?desk=nowhere").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("minor", "up", "text"), [(5, True, "The books do not balance"), (0, False, "can&#39;t be told"), (0, True, None)]
+)
+def test_books_out_of_balance_are_told_on_every_live_desk(
+    console: Console, minor: int, up: bool, text: str | None
+) -> None:
+    """A banner of its own, whether they are off or nobody can tell."""
+    figures = {"koban_ledger_imbalance_minor": {("0",): minor}, "koban_ledger_balance_minor": {("0", "U"): minor}}
+    stages = {"ledger": Stage("ledger", up=up, figures=figures)}
+    live = console.app.state.live
+    live.board = board(1.0, Answer(stages, at=1.0), Answer(), Answer(), Answer())
+    for path in ("/?lang=en", "/ledger?lang=en"):
+        page = console.get(path).text
+        assert ("do not balance" in page or "can&#39;t be told" in page) == (text is not None)
+        assert text is None or text in page

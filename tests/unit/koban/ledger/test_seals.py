@@ -191,3 +191,16 @@ def test_there_is_no_proof_of_a_leaf_that_is_not_there():
     with pytest.raises(IndexError):
         prove([b"a"], 1)
     assert not verify_proof(b"a", 1, 1, (), root_of([b"a"]))
+
+
+def test_a_quiet_lane_is_sealed_up_to_the_present():
+    """There was nothing to seal, and that is known: the figure goes on with time, so that its age is an alarm."""
+    made = sealer()
+    assert made.sealed_to_us == 0
+    made.on_timer(T0 + 63 * SECOND, [JOURNAL])
+    assert made.sealed_to_us == 0
+    made.on_timer(T0 + 63 * SECOND, SIDES)
+    assert (made.sealed_to_us, made.number) == (T0 + 60 * SECOND, 0)
+    feed(made, (JOURNAL, 0, 61))
+    made.on_timer(T0 + 80 * SECOND, [BALANCES])
+    assert made.sealed_to_us == T0 + 60 * SECOND

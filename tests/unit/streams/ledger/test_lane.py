@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from koban.ledger.facts import decode_balance
 from koban.records import Balance, Entry, Legs
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ReasonCode
@@ -191,3 +192,16 @@ def test_books_out_of_balance_are_never_written():
     with pytest.raises(AssertionError, match="out of balance by 7 yen"):
         bench.outputs(payment("p1"))
     assert bench.imbalances == [7]
+
+
+def test_the_trial_balance_is_told_by_family():
+    """Debits positive, legs in flight apart, all of it zero; and the same after a restore."""
+    told: list[dict[str, int]] = []
+    lane = LedgerLane(LANE, LANES, clock_us=lambda: NOW_US, trial_balance=lambda families: told.append(dict(families)))
+    batch = Batch(VALID, LANE, [Stored(10, 1, WALLET.encode(), top_up("t1")), Stored(11, 1, b"w", payment("p1"))], 12)
+    asyncio.run(lane.on_batch(batch))
+    assert told == [{"A": 1000, "U": -700, "in_flight": -300}]
+    again = LedgerLane(LANE, LANES, trial_balance=lambda families: told.append(dict(families)))
+    for output in of(batch.outputs, "balances"):
+        again.book.restore(decode_balance(output.value or b""))
+    assert again.book.families == told[0]
