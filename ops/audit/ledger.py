@@ -19,7 +19,7 @@ def audit(settings: Settings, only: int | None = None, prefix: str = "") -> list
     Raises NothingSealedError, LogUnavailableError.
     """
     bootstrap = settings.kafka_bootstrap
-    if missing := [prefix + topic for topic in TOPICS if prefix + topic not in topic_names(bootstrap)]:
+    if missing := sorted({prefix + topic for topic in TOPICS} - topic_names(bootstrap)):
         raise NothingSealedError(f"no topic {', '.join(missing)}: `koban topics apply` creates the topics")
     starts = start_offsets(bootstrap, [prefix + LEGS])
     evidence = {

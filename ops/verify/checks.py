@@ -14,6 +14,8 @@ import httpx
 import pyarrow.dataset as parquet
 
 from koban.settings import Settings
+from ops.audit.findings import LaneAudit, NothingSealedError
+from ops.audit.ledger import audit
 from ops.kafka_log import LogRecord, read_topics, topic_names
 from ops.verify import books
 from ops.verify.judge import Judgement, fault, judge
@@ -94,6 +96,14 @@ class Evidence:
     @cached_property
     def balances(self) -> dict[str, dict[str, Any]]:
         return {balance["account"]: balance for balance in self._values("balances")}
+
+    @cached_property
+    def audited(self) -> list[LaneAudit]:
+        """The lanes beside their seals; none while no window is over."""
+        try:
+            return audit(self.settings)
+        except NothingSealedError:
+            return []
 
     @cached_property
     def volumes(self) -> dict[tuple[str, int], tuple[int, int, int, int]]:
@@ -265,6 +275,14 @@ def check_trial_balance(evidence: Evidence) -> Check:
     return Check("trial balance, yen", 0, total, total == 0)
 
 
+def check_seals(evidence: Evidence) -> Check:
+    """What was written to journal and balances is what was sealed, and the seals hang together."""
+    lanes = evidence.audited
+    faults = [str(difference) for lane in lanes for difference in lane.differences]
+    whole = sum(lane.seals for lane in lanes if lane.ok)
+    return Check("seals", sum(lane.seals for lane in lanes), whole, not faults, faults[:DIFFERENCES_SHOWN])
+
+
 def check_volumes(evidence: Evidence) -> Check:
     """Payments, refunds and their yen by merchant and minute."""
     expected = {cell: row for cell, row in books.volumes(evidence.events).items() if any(row)}
@@ -331,6 +349,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     check_balances,
     check_in_flight,
     check_trial_balance,
+    check_seals,
     check_volumes,
     check_cashback,
     check_alerts,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from koban.settings import Settings
+from ops.audit.findings import Difference, LaneAudit
 from ops.kafka_log import LogRecord
 from ops.verify import books, checks
 from ops.verify.checks import Evidence
@@ -86,6 +87,7 @@ class World(Evidence):
         posted = {"U.w1.money": (-2500, 3), "M.m1.payable": (2500, 3), pot: (-350, 2), points: (250, 3)}
         posted["C.spring.closed"] = (100, 1)
         self.balances = {a: {"account": a, "posted_minor": p, "version": v} for a, (p, v) in posted.items()}
+        self.audited = [LaneAudit(0, seals=2)]
         self.volumes = {("m1", T0 - T0 % 60_000_000): (2, 3000, 1, 500)}
         self.campaigns = {"spring": CAMPAIGN}
         self.alerts: dict[str, dict[str, Any]] = {}
@@ -132,6 +134,10 @@ def _skip_a_version(world: World) -> None:
     world.balances["M.m1.payable"]["version"] += 1
 
 
+def _alter_an_entry(world: World) -> None:
+    world.audited[0].add(Difference("altered", 0, 2, "journal", 7, "entry e1"))
+
+
 def _miscount_a_minute(world: World) -> None:
     world.volumes = dict.fromkeys(world.volumes, (1, 3000, 1, 500))
 
@@ -173,6 +179,7 @@ def _write_a_file_twice(world: World) -> None:
         (_lose_a_yen, checks.check_balances, "U.w1.money"),
         (_lose_a_yen, checks.check_trial_balance, ""),
         (_skip_a_version, checks.check_balances, "M.m1.payable"),
+        (_alter_an_entry, checks.check_seals, "altered journal/0@7: entry e1"),
         (_miscount_a_minute, checks.check_volumes, "m1"),
         (_overspend, checks.check_cashback, "spring"),
         (_leave_money_in_the_pot, checks.check_cashback, "spring"),
