@@ -30,7 +30,8 @@ class Difference:
 
     def __str__(self) -> str:
         place = f"{self.topic}/{self.lane}" + ("" if self.offset is None else f"@{self.offset}")
-        window = "not sealed yet" if self.window is None else f"window {self.window}"
+        window = "no window" if self.topic == "ledger-seals" else "not sealed yet"
+        window = window if self.window is None else f"window {self.window}"
         what = " ".join(part for part in (self.subject, self.detail) if part)
         return f"lane {self.lane}, {window}: {self.kind} {place}{': ' if what else ''}{what}"
 

@@ -24,10 +24,11 @@ def hash_of_seal(seal: dict[str, Any]) -> str:
 
 
 class Audit:
-    """Compares one lane's evidence, step by step."""
+    """Compares one lane's evidence, step by step. ``kept`` is the hash of a seal that somebody wrote down earlier."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Evidence, kept: str | None = None) -> None:
         self._evidence = evidence
+        self._kept = kept
         self._seals = [seal for _, seal in evidence.seals]
         self._ends = {side: self._cumulative(side) for side in (JOURNAL, BALANCES)}
         """Side → behind which record each window ends."""
@@ -79,6 +80,9 @@ class Audit:
                 self._differs("seal", SEALS, int(seal["number"]), offset, wrong)
             previous = seal
             next_offset = {side: int(seal[side]["next_offset"]) for side in next_offset}
+
+        if self._kept not in (None, ZEROS, *(seal["hash"] for seal in self._seals)):
+            self._differs("seal", SEALS, None, None, f"{self._kept} was kept, and is gone: cut off, or made anew")
 
     def _wrong_with(self, seal: dict[str, Any], previous: dict[str, Any], next_offset: dict[str, int]) -> Iterator[str]:
         if hash_of_seal(seal) != seal["hash"]:
@@ -179,9 +183,10 @@ class Audit:
             touched = {}
             for number in range(records, records_end):
                 account, posted, version = self._evidence.closing[number]
-                if version <= state.get(account, (0, 0))[1] and account not in faulty:
+                before = state.get(account, (0, 0))[1]
+                if version <= before and account not in faulty:
                     faulty.add(account)
-                    detail = f"version {version} after {state[account][1]}"
+                    detail = f"version {version} after {before}"
                     self._differs("fold", BALANCES, window, self._offset(BALANCES, number), detail, account)
                 state[account] = posted, version
                 touched[account] = number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from koban.settings import Settings
@@ -13,9 +13,12 @@ from ops.audit.lane import Audit
 from ops.kafka_log import LogRecord, read_topics, start_offsets, topic_names
 
 
-def audit(settings: Settings, only: int | None = None, prefix: str = "") -> list[LaneAudit]:
+def audit(
+    settings: Settings, only: int | None = None, prefix: str = "", kept: Mapping[int, str] | None = None
+) -> list[LaneAudit]:
     """Audits all lanes, or one. ``prefix`` stands before the topics' names, as in a mirrored copy.
 
+    ``kept`` is lane → the hash of a seal that was written down elsewhere, and must still be in the chain.
     Raises NothingSealedError, LogUnavailableError.
     """
     bootstrap = settings.kafka_bootstrap
@@ -33,7 +36,7 @@ def audit(settings: Settings, only: int | None = None, prefix: str = "") -> list
                 evidence[record.partition].take(topic, record)
     if not any(lane.seals for lane in evidence.values()):
         raise NothingSealedError("nothing is sealed yet: a window is sealed when it is over and its grace has passed")
-    results = [Audit(lane).run() for lane in evidence.values()]
+    results = [Audit(lane, (kept or {}).get(lane.lane)).run() for lane in evidence.values()]
     _name(settings, prefix, results)
     return results
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from typing import TextIO
 
 import click
 from rich.console import Console
@@ -28,14 +29,15 @@ def ledger() -> None:
 @ledger.command()
 @click.option("--lane", type=click.IntRange(0), help="This lane alone.")
 @click.option("--prefix", default="", help="Audit a copy whose topics' names begin so, as a mirrored cluster's do.")
+@click.option("--kept", type=click.File(), help="An earlier --json answer: its seals must still be there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def audit(lane: int | None, prefix: str, as_json: bool) -> None:
+def audit(lane: int | None, prefix: str, kept: TextIO | None, as_json: bool) -> None:
     """Recompute every seal from the topics; names the window and the record that differ.
 
     Exits 0 when all holds, 1 when something differs, 2 when there was nothing to audit.
     """
     try:
-        lanes = audit_ledger(settings(), lane, prefix)
+        lanes = audit_ledger(settings(), lane, prefix, _hashes(kept))
     except (NothingSealedError, LogUnavailableError) as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_NOT_AUDITED)
@@ -47,6 +49,15 @@ def audit(lane: int | None, prefix: str, as_json: bool) -> None:
     sys.exit(0 if ok else EXIT_DIFFERENT)
 
 
+def _hashes(kept: TextIO | None) -> dict[int, str]:
+    if kept is None:
+        return {}
+    try:
+        return {int(lane["lane"]): str(lane["hash"]) for lane in json.load(kept)["lanes"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.BadParameter("it is no answer of `koban ledger audit --json`", param_hint="--kept") from error
+
+
 def _document(lane: LaneAudit) -> dict[str, object]:
     return {"ok": lane.ok, **asdict(lane)}
 
@@ -54,16 +65,15 @@ def _document(lane: LaneAudit) -> dict[str, object]:
 def _show(lanes: list[LaneAudit]) -> None:
     out = Console(soft_wrap=True)
     table = Table(title="Ledger: the topics beside their seals")
-    table.add_column("lane", justify="right")
-    for column in ("seals", "entries", "balances", "compacted", "not sealed yet"):
-        table.add_column(column, justify="right")
-    for column in ("sealed to (JST)", "last seal", ""):
-        table.add_column(column)
+    for column in ("lane", "seals", "entries", "balances", "compacted", "unsealed"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("sealed to", "last seal", ""):
+        table.add_column(column, no_wrap=True)
     for lane in lanes:
-        figures = (lane.seals, lane.journal, lane.balances, lane.compacted, lane.unsealed)
-        to = to_datetime(lane.sealed_to_us).astimezone(JST).strftime("%m-%d %H:%M:%S") if lane.seals else "–"
+        figures = (lane.lane, lane.seals, lane.journal, lane.balances, lane.compacted, lane.unsealed)
+        to = to_datetime(lane.sealed_to_us).astimezone(JST).strftime("%m-%d %H:%M") if lane.seals else "–"
         verdict = "[green]holds[/]" if lane.ok else "[red]differs[/]"
-        table.add_row(str(lane.lane), *(f"{n:,}" for n in figures), to, lane.hash[:16], verdict)
+        table.add_row(*(f"{n:,}" for n in figures), to, lane.hash[:8], verdict)
     out.print(table)
     for lane in lanes:
         for difference in lane.differences:

@@ -23,6 +23,7 @@ COMPONENTS = (
     "mariadb",
     "gate",
     "ledger",
+    "seals",
     "alerts",
     "search_index",
     "jobs",

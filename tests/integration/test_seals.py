@@ -173,6 +173,11 @@ def test_a_killed_sealer_leaves_one_whole_chain(rig: Rig) -> None:
     answer = json.loads(done.stdout)
     assert answer["ok"] is True
     assert {lane["hash"] for lane in answer["lanes"]} == {lane.hash for lane in lanes}
+    kept = rig.log("kept")
+    kept.write_text(done.stdout)
+    assert run_audit(rig, "--kept", str(kept)).returncode == 0
+    kept.write_text(done.stdout.replace(lanes[0].hash, "f" * 64))
+    assert "was kept, and is gone" in run_audit(rig, "--kept", str(kept)).stdout
 
 
 def test_a_sealer_that_begins_anew_makes_the_same_seals(rig: Rig) -> None:

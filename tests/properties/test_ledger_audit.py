@@ -149,12 +149,12 @@ def written() -> Topics:
     return dict(platform.topics)
 
 
-def audited(topics: Topics, lane: int, *, legs_whole: bool = True) -> LaneAudit:
+def audited(topics: Topics, lane: int, *, legs_whole: bool = True, kept: str | None = None) -> LaneAudit:
     evidence = Evidence(lane, LANES, legs_whole=legs_whole)
     for topic in TOPICS:
         for record in topics[topic, lane]:
             evidence.take(topic, record)
-    return Audit(evidence).run()
+    return Audit(evidence, kept).run()
 
 
 def tampered(topic: str, lane: int, records: Sequence[LogRecord]) -> Topics:
@@ -307,6 +307,10 @@ def test_a_lost_seal_is_named(lane, which):
     number = msgspec.json.decode(gone.value or b"", type=Seal).number
     if number == len(records) + 1:
         assert (result.seals, result.differences) == (number - 1, [])
+        kept = msgspec.json.decode(gone.value or b"", type=Seal).hash
+        difference = the_only(audited(tampered(SEALS, lane, records), lane, kept=kept))
+        assert (difference.kind, kept in difference.detail) == ("seal", True)
+        assert audited(written(), lane, kept=kept).ok
     else:
         assert ("seal", number + 1) in {(d.kind, d.window) for d in result.differences}
 
