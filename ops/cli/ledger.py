@@ -8,13 +8,15 @@ from dataclasses import asdict
 from typing import TextIO
 
 import click
-from rich.console import Console
+import msgspec
 from rich.markup import escape
 from rich.table import Table
 
 from koban.business_time import JST, to_datetime
 from ops.audit.findings import LaneAudit, NothingSealedError
 from ops.audit.ledger import audit as audit_ledger
+from ops.audit.proof import proof_of
+from ops.cli.screen import screen
 from ops.kafka_log import LogUnavailableError
 from ops.platform import settings
 
@@ -23,7 +25,7 @@ EXIT_DIFFERENT, EXIT_NOT_AUDITED = 1, 2
 
 @click.group()
 def ledger() -> None:
-    """Audit the books."""
+    """Audit the books, and prove entries."""
 
 
 @ledger.command()
@@ -49,6 +51,22 @@ def audit(lane: int | None, prefix: str, kept: TextIO | None, as_json: bool) -> 
     sys.exit(0 if ok else EXIT_DIFFERENT)
 
 
+@ledger.command()
+@click.argument("entry_id")
+def prove(entry_id: str) -> None:
+    """Prove that an entry is under a seal: the entry, the hashes up to the root, and the seal, as one JSON object.
+
+    Exits 0 when the proof holds, 1 when it does not, 2 when there is no such entry or no seal over it yet.
+    """
+    try:
+        proof = proof_of(settings(), entry_id)
+    except (NothingSealedError, LogUnavailableError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_NOT_AUDITED)
+    click.echo(json.dumps({"ok": proof.ok, **msgspec.to_builtins(proof)}, ensure_ascii=False))
+    sys.exit(0 if proof.ok else EXIT_DIFFERENT)
+
+
 def _hashes(kept: TextIO | None) -> dict[int, str]:
     if kept is None:
         return {}
@@ -63,7 +81,7 @@ def _document(lane: LaneAudit) -> dict[str, object]:
 
 
 def _show(lanes: list[LaneAudit]) -> None:
-    out = Console(soft_wrap=True)
+    out = screen()
     table = Table(title="Ledger: the topics beside their seals")
     for column in ("lane", "seals", "entries", "balances", "compacted", "unsealed"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -77,7 +95,7 @@ def _show(lanes: list[LaneAudit]) -> None:
     out.print(table)
     for lane in lanes:
         for difference in lane.differences:
-            out.print(f"[red]{escape(str(difference))}[/]", highlight=False)
+            out.print(f"[red]{escape(str(difference))}[/]", highlight=False, soft_wrap=True)
         if lane.more:
             out.print(f"[red]lane {lane.lane}: {lane.more:,} more differences[/]", highlight=False)
         if lane.not_folded:

@@ -23,6 +23,7 @@ from ops import topics
 from ops.audit.evidence import TOPICS
 from ops.audit.findings import Difference
 from ops.audit.ledger import audit
+from ops.audit.proof import Proof
 from ops.kafka_log import LogRecord, end_offsets, read_topics
 from ops.platform import platform
 from schemas.partitioning import lane_of
@@ -211,8 +212,12 @@ def is_gone(admin: KafkaAdminClient, group: str) -> bool:
 
 
 def run_audit(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(rig, "audit", *arguments)
+
+
+def run(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, **rig.settings.environ()}
-    command = [sys.executable, "-m", "ops.cli.main", "ledger", "audit", *arguments]
+    command = [sys.executable, "-m", "ops.cli.main", "ledger", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 
 
@@ -239,6 +244,22 @@ def test_a_changed_byte_is_named(rig: Rig) -> None:
     done = run_audit(rig, "--prefix", "byte-")
     assert done.returncode == 1
     assert f"window {altered.window}: altered journal/{record.partition}@{altered.offset}: entry {entry}" in done.stdout
+
+
+def test_an_entry_is_proved_to_somebody_who_has_the_seal_alone(rig: Rig) -> None:
+    """The command's answer holds; with another value in it, it does not; an entry that never was has none."""
+    record = rig.read("journal")[123]
+    entry = json.loads(record.value or b"")["entry_id"]
+    done = run(rig, "prove", entry)
+    assert done.returncode == 0, done.stderr
+    proof = msgspec.json.decode(done.stdout, type=Proof)
+    assert (proof.partition, proof.offset, proof.seal.number) == (
+        record.partition, record.offset, window_of(rig, record)
+    )  # fmt: skip
+    assert proof.ok
+    assert not msgspec.structs.replace(proof, value=proof.value.replace("amount", "Amount") + " ").ok
+    assert not msgspec.structs.replace(proof, index=proof.index + 1).ok
+    assert run(rig, "prove", "nobody").returncode == 2
 
 
 def window_of(rig: Rig, record: LogRecord) -> int:
