@@ -22,6 +22,7 @@ from koban.records import Balance, Breach, Entry, Leg
 
 ROUTES_MAX = 500_000
 """Accounts of other lanes whose lane is remembered; beyond it the memory starts anew."""
+IN_FLIGHT_FAMILY = "in_flight"
 _HASH_BYTES = 16
 
 
@@ -40,6 +41,8 @@ class Slot(msgspec.Struct, gc=False):
     event_id: str = ""
     entry_id: str = ""
     touched: bool = False
+    family: str = ""
+    """The first letter of its name; legs in flight are a family of their own."""
     told_minor: int = 0
     """What `Book.families` knows of it."""
 
@@ -73,9 +76,9 @@ class Book:
         """Accounts of other lanes."""
         self.drift_minor = 0
         """Σ debits applied since the start, legs in flight included: 0 after every fact, or a line was lost."""
-        self.families: dict[str, int] = {}
-        """Family of accounts → the sum of its balances, debits positive, as of `take_touched`; with `in_flight` apart
-        they are the lane's trial balance and sum to zero."""
+        self.families: defaultdict[str, int] = defaultdict(int)
+        """Family of accounts → the sum of its balances, debits positive, as of `take_touched`: the lane's trial
+        balance, which sums to zero."""
         self._touched: list[Slot] = []
         self._outbox: defaultdict[int, list[Leg]] = defaultdict(list)
         self._in_flight = self._part(IN_FLIGHT)
@@ -188,10 +191,8 @@ class Book:
         return balances
 
     def _tell(self, slot: Slot) -> None:
-        family = slot.account[0] if slot is not self._in_flight else "in_flight"
-        change = slot.posted_minor - slot.told_minor
+        self.families[slot.family] += slot.nature.sign * (slot.posted_minor - slot.told_minor)
         slot.told_minor = slot.posted_minor
-        self.families[family] = self.families.get(family, 0) + slot.nature.sign * change
 
     def take_outbox(self) -> dict[int, list[Leg]]:
         """The legs to other lanes since the last call, by lane, in the order of their entries."""
@@ -274,13 +275,14 @@ class Book:
         return slot
 
     def _own(self, account: Account) -> Slot:
-        return Slot(account.name, account.owner, self.lane, account.nature)
+        return Slot(account.name, account.owner, self.lane, account.nature, family=account.name[0])
 
     def _part(self, base: str) -> Slot:
         """A new slot for this lane's part of an account of the house."""
         account = parse(base)
         assert account is not None
-        return Slot(part_of_lane(base, self.lane), base, self.lane, account.nature, of_house=True)
+        family = IN_FLIGHT_FAMILY if base == IN_FLIGHT else base[0]
+        return Slot(part_of_lane(base, self.lane), base, self.lane, account.nature, of_house=True, family=family)
 
 
 def state_hash(books: Iterable[Book]) -> str:
