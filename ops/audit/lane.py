@@ -9,6 +9,7 @@ from typing import Any
 
 from ops.audit.evidence import BALANCES, JOURNAL, LEAVES, SEALS, Evidence
 from ops.audit.findings import ZEROS, Difference, LaneAudit
+from ops.audit.fold import Fold
 from ops.audit.leaves import LEAF, align, digest, merkle_root
 
 
@@ -167,55 +168,27 @@ class Audit:
                 self._differs("totals", SEALS, int(seal["number"]), None, detail)
 
     def _fold(self, numbers: Sequence[int]) -> None:
-        """At each window's end each account is the fold of its entries and legs, and all of them sum to zero."""
-        state: dict[str, tuple[int, int]] = {}
-        own: defaultdict[str, int] = defaultdict(int)
-        faulty: set[str] = set()
-        lines, records, compacted = 0, 0, self.result.compacted > 0
-        for at in range(len(self._seals) + 1):
-            is_tail = at == len(self._seals)
-            entries_end = len(self._evidence.lines) if is_tail else self._ends[JOURNAL][at]
-            records_end = len(numbers) if is_tail else bisect_left(numbers, self._ends[BALANCES][at])
-            window = None if is_tail else int(self._seals[at]["number"])
-            for entry in self._evidence.lines[lines:entries_end]:
-                for account, _ in entry:
-                    own[account] += 1
-            touched = {}
-            for number in range(records, records_end):
-                account, posted, version = self._evidence.closing[number]
-                before = state.get(account, (0, 0))[1]
-                if version <= before and account not in faulty:
-                    faulty.add(account)
-                    detail = f"version {version} after {before}"
-                    self._differs("fold", BALANCES, window, self._offset(BALANCES, number), detail, account)
-                state[account] = posted, version
-                touched[account] = number
-            lines, records = entries_end, records_end
-            for account in touched.keys() - faulty:
-                if not self._is_fold(account, own[account], *state[account]):
-                    faulty.add(account)
-                    posted, version = state[account]
-                    detail = f"{posted} at version {version} is not the fold of its entries and legs"
-                    self._differs("fold", BALANCES, window, self._offset(BALANCES, touched[account]), detail, account)
-            if is_tail or not compacted:
-                self._whole(window, None if is_tail else self._seals[at], state)
+        """At each window's end, and at the end of all, each account is the fold of its entries and legs."""
+        fold = Fold(self._evidence)
+        for at, seal in enumerate(self._seals):
+            records = bisect_left(numbers, self._ends[BALANCES][at])
+            self._forward(fold, int(seal["number"]), self._ends[JOURNAL][at], records)
+            # Of a window in the past, compaction may have taken balances away: then the others don't sum to anything.
+            if not self.result.compacted:
+                self._whole(fold, seal)
+        self._forward(fold, None, len(self._evidence.lines), len(numbers))
+        if fold.total_minor:
+            self._differs("fold", BALANCES, None, None, f"the accounts sum to {fold.total_minor}, not to 0")
+        self.result.not_folded = fold.not_folded
 
-    def _is_fold(self, account: str, own_lines: int, posted: int, version: int) -> bool:
-        if version > own_lines and not self._evidence.legs_whole:
-            self.result.not_folded += 1
-            return True
-        return self._evidence.accounts[account].balances_at(own_lines, version, _debit(account, posted))
+    def _forward(self, fold: Fold, window: int | None, entries: int, records: int) -> None:
+        for number, account, what in fold.forward(entries, records):
+            self._differs("fold", BALANCES, window, self._offset(BALANCES, number), what, account)
 
-    def _whole(self, window: int | None, seal: dict[str, Any] | None, state: dict[str, tuple[int, int]]) -> None:
-        total = sum(_debit(account, posted) for account, (posted, _) in state.items())
-        if total:
-            self._differs("fold", BALANCES, window, None, f"the accounts sum to {total}, not to 0")
-        flying = state.get(f"L.in_flight@{self._evidence.lane}", (0, 0))[0]
-        if seal is not None and flying != seal["in_flight_minor"]:
-            detail = f"it tells {seal['in_flight_minor']} in flight, the balances {flying}"
-            self._differs("totals", SEALS, window, None, detail)
-
-
-def _debit(account: str, posted: int) -> int:
-    """A balance with debits positive: assets, expenses and claims on users are on that side already."""
-    return posted if account[:1] in "AX" or account.endswith(".clawback_due") else -posted
+    def _whole(self, fold: Fold, seal: dict[str, Any]) -> None:
+        if fold.total_minor:
+            detail = f"the accounts sum to {fold.total_minor}, not to 0"
+            self._differs("fold", BALANCES, int(seal["number"]), None, detail)
+        if fold.in_flight_minor != seal["in_flight_minor"]:
+            detail = f"it tells {seal['in_flight_minor']} in flight, the balances {fold.in_flight_minor}"
+            self._differs("totals", SEALS, int(seal["number"]), None, detail)
