@@ -13,6 +13,7 @@ Windows without records have no seal.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 
 import msgspec
@@ -207,7 +208,7 @@ class LaneSealer:
     def __init__(self, lane: int, window_us: int, grace_us: int) -> None:
         self.lane = lane
         self.unbalanced = 0
-        """Entries seen since the start whose lines don't sum to zero, or that can't be read."""
+        """Entries seen since the start whose lines don't sum to zero, can't be read or name no account."""
         self._window_us = window_us
         self._grace_us = grace_us
         self._sides = {side: _Side() for side in SIDES}
@@ -230,7 +231,8 @@ class LaneSealer:
         if side == JOURNAL:
             self._add_up(part, value)
         elif key is not None and key.startswith(_IN_FLIGHT):
-            part.in_flight_minor = _read_balance(value or b"").posted_minor
+            with suppress(msgspec.DecodeError):
+                part.in_flight_minor = _read_balance(value or b"").posted_minor
         return leaf
 
     def on_timer(self, at_us: int, read: Collection[str]) -> None:
@@ -311,11 +313,14 @@ class LaneSealer:
             return
         totals, sum_minor = part.totals, 0
         for line in lines:
-            total = totals.get(line.account[0])
-            if total is None:
-                total = totals[line.account[0]] = [0, 0]
-            debit_minor = line.debit_minor
+            family, debit_minor = line.account[0], line.debit_minor
             sum_minor += debit_minor
+            total = totals.get(family)
+            if total is None:
+                if not "A" <= family <= "Z":
+                    self.unbalanced += 1
+                    continue
+                total = totals[family] = [0, 0]
             if debit_minor > 0:
                 total[0] += debit_minor
             else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from koban.records import Seal
 from ops.audit.leaves import LEAF, Records, leaf_of
 from ops.kafka_log import LogRecord
 from schemas.partitioning import lane_of
@@ -59,19 +60,26 @@ class Evidence:
         """Of each balance record: account, posted, version."""
         self.unbalanced: dict[int, str] = {}
         """Number of the record in the journal → what is wrong with it."""
+        self.unreadable: list[tuple[str, int, str]] = []
+        """(topic, offset, why) of seals, leaves and legs that are none."""
         self.legs_whole = legs_whole
         """Whether the legs are kept from the first one on."""
         self._lanes = lanes
 
     def take(self, topic: str, record: LogRecord) -> None:
         """A record of one of the topics."""
-        getattr(self, f"_take_{topic.replace('-', '_')}")(record)
+        try:
+            getattr(self, f"_take_{topic.replace('-', '_')}")(record)
+        except (ValueError, KeyError, TypeError) as error:
+            self.unreadable.append((topic, record.offset, f"{type(error).__name__}: {error}"))
 
     def _take_ledger_seals(self, record: LogRecord) -> None:
-        self.seals.append((record.offset, json.loads(record.value or b"{}")))
+        seal = json.loads(record.value or b"")
+        msgspec.convert(seal, Seal)
+        self.seals.append((record.offset, seal))
 
     def _take_ledger_seal_leaves(self, record: LogRecord) -> None:
-        value = msgspec.json.decode(record.value or b"{}", type=_Leaves)
+        value = msgspec.json.decode(record.value or b"", type=_Leaves)
         offsets = [run.first_offset + at for run in value.runs for at in range(run.count)]
         for at, offset in enumerate(offsets):
             self.stored[value.side].add(offset, value.leaves[at * LEAF : (at + 1) * LEAF])
@@ -90,6 +98,9 @@ class Evidence:
             self.unbalanced[number] = f"its lines sum to {total}, not to 0"
         sums: dict[str, tuple[int, int]] = {}
         for account, debit in lines:
+            if not "A" <= account[:1] <= "Z":
+                self.unbalanced[number] = f"{account} is no account"
+                continue
             debits, credits_ = sums.get(account[0], (0, 0))
             sums[account[0]] = (debits + max(debit, 0), credits_ + max(-debit, 0))
         self.families.append(sums)
@@ -103,12 +114,12 @@ class Evidence:
         self.found[BALANCES].add(record.offset, leaf_of(record))
         try:
             balance = json.loads(record.value or b"")
-            self.closing.append((balance["account"], balance["posted_minor"], balance["version"]))
+            self.closing.append((str(balance["account"]), int(balance["posted_minor"]), int(balance["version"])))
         except (ValueError, KeyError, TypeError):
             self.closing.append(("", 0, 0))
 
     def _take_ledger_legs(self, record: LogRecord) -> None:
-        for leg in json.loads(record.value or b"{}")["legs"]:
+        for leg in json.loads(record.value or b"")["legs"]:
             for account, sign in ((leg["account"], 1), (f"L.in_flight@{self.lane}", -1)):
                 arrived = self.accounts[account].arrived
                 arrived.append(arrived[-1] + sign * leg["debit_minor"])
@@ -116,7 +127,8 @@ class Evidence:
     def _is_here(self, account: str) -> bool:
         if "@" in account:
             return True
-        return lane_of(account.split(".")[1].replace("%2E", "."), self._lanes) == self.lane
+        owner = account.split(".")[1] if "." in account else account
+        return lane_of(owner.replace("%2E", "."), self._lanes) == self.lane
 
 
 class _Run(msgspec.Struct):

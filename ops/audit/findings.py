@@ -19,7 +19,7 @@ class Difference:
     """One thing that is not as it was sealed. ``window`` is the seal's number; None for what is not sealed yet."""
 
     kind: str
-    """`altered`, `missing`, `extra`, `moved`, `seal`, `leaves`, `totals`, `unbalanced` or `fold`."""
+    """`altered`, `missing`, `extra`, `moved`, `seal`, `leaves`, `totals`, `unbalanced`, `fold` or `unreadable`."""
     lane: int
     window: int | None
     topic: str

@@ -41,6 +41,8 @@ class Audit:
 
     def run(self) -> LaneAudit:
         """All comparisons."""
+        for topic, offset, why in self._evidence.unreadable:
+            self._differs("unreadable", topic, None, offset, why)
         self._chain()
         whole = {side: self._records(side) for side in (JOURNAL, BALANCES)}
         for number, why in self._evidence.unbalanced.items():

@@ -298,6 +298,21 @@ def test_a_changed_seal_is_named(lane, which, data):
 
 
 @patient
+@given(st.sampled_from(TOPICS), st.integers(0, LANES - 1), st.integers(0, 10**6), st.data())
+def test_garbage_is_named_and_stops_nothing(topic, lane, which, data):
+    """Any bytes in place of any record of any topic: told as a difference, never an error of the audit's own."""
+    records = list(written()[topic, lane])
+    at = which % len(records)
+    value = records[at].value or b""
+    cut = data.draw(st.integers(0, len(value) - 1))
+    garbage = data.draw(st.sampled_from((value[:cut], b"", b"null", b"[]", b"{}", b"\xff" + value, b'{"lane":"x"}')))
+    records[at] = with_value(records[at], garbage)
+    result = audited(tampered(topic, lane, records), lane)
+    sealed_to = max(record.offset for _, record in sealed(topic, lane)) if topic in (JOURNAL, BALANCES) else 10**9
+    assert result.differences or records[at].offset > sealed_to
+
+
+@patient
 @given(st.integers(0, LANES - 1), st.integers(0, 10**6))
 def test_a_lost_seal_is_named(lane, which):
     """The seal behind the gap says so; a chain that was cut at its end is told by whoever kept the last hash."""

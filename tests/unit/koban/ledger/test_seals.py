@@ -18,7 +18,7 @@ from koban.ledger.seals import (
     seal_hash,
     verify_proof,
 )
-from koban.records import FamilyTotal
+from koban.records import FamilyTotal, Seal, SealState
 
 SECOND = 1_000_000
 T0 = 1_700_000_000 * SECOND
@@ -152,12 +152,20 @@ def test_a_seal_holds_the_trial_balance_at_its_end():
     assert made.totals()["U"].debit_minor == 15
 
 
-@pytest.mark.parametrize("value", [entry(5, other_minor=-4), b"no json", None])
+STRANGE = b'{"lines":[{"account":"x.y","debit_minor":1},{"account":"U.w-1.money","debit_minor":-1}]}'
+
+
+@pytest.mark.parametrize("value", [entry(5, other_minor=-4), b"no json", None, STRANGE])
 def test_an_entry_that_does_not_balance_is_sealed_and_told(value):
-    """Sealing is about what is there; whether it is right shows as a figure that must be 0."""
+    """Sealing is about what is there; whether it is right shows as a figure that must be 0, and never stops it."""
     made = sealer()
     assert made.on_record(JOURNAL, 0, T0, b"w-1", value) is not None
+    assert made.on_record(BALANCES, 0, T0, b"L.in_flight@2", value) is not None
     assert made.unbalanced == 1
+    made.on_timer(T0 + 60 * SECOND, SIDES)
+    assert [msgspec.json.decode(msgspec.json.encode(seal), type=Seal).number for seal in made.take_seals()] == [1]
+    later = sealer()
+    later.restore(msgspec.json.decode(msgspec.json.encode(made.snapshot()), type=SealState))
 
 
 def test_every_field_of_a_seal_is_under_its_hash():
