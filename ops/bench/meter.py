@@ -40,6 +40,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     rss_mb: float
     """At its highest."""
     digest: str
+    restored_s: float = 0.0
+    """Of a contender that rebuilds its state: from its start until it was ready to work."""
 
 
 STANDARD_OUTPUT = 1
@@ -91,19 +93,26 @@ class Meter:
         assert self._started is not None
         seen, wall, cpu = self._started
         spent = (time.perf_counter() - wall, cpu_s() - cpu)
-        totals = {wallet: (count, self.sums[wallet]) for wallet, count in self.counts.items()}
         return Cost(
             events=self.seen - seen,
             wall_s=spent[0],
             cpu_s=spent[1],
             rss_mb=peak_rss_mb(),
-            digest=digest(totals),
+            digest=self.answer(),
         )
 
+    def answer(self) -> str:
+        """The contender's answer: count and sum of every wallet."""
+        return digest({wallet: (count, self.sums[wallet]) for wallet, count in self.counts.items()})
+
     def finish(self, cost: Cost | None = None) -> None:
-        """Prints the cost and ends the process at once: how fast a library stops is another question."""
-        os.write(STANDARD_OUTPUT, msgspec.json.encode(cost or self.cost()) + b"\n")
-        os._exit(0)
+        finish(cost or self.cost())
+
+
+def finish(cost: Cost) -> None:
+    """Prints the cost and ends the process at once: how fast a library stops is another question."""
+    os.write(STANDARD_OUTPUT, msgspec.json.encode(cost) + b"\n")
+    os._exit(0)
 
 
 def peak_rss_mb() -> float:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from schemas.partitioning import lane_of
 
-Skew = Literal["uniform", "zipf"]
+Skew = Literal["uniform", "zipf", "hot"]
+"""How merchants are drawn: all alike, by Zipf, or one of them for half of all payments and the others alike."""
 
 PAYERS = 100_000
 MERCHANTS = 5_000
 ZIPF_EXPONENT = 1.1
+HOT_SHARE = 0.5
 FIRST_AT_US = 1_767_225_600_000_000
 """2026-01-01 in UTC."""
 
@@ -35,24 +37,32 @@ class Payment(NamedTuple):
     value: bytes
 
 
-def payments(count: int, skew: Skew, lanes: int, seed: int = 1) -> Iterator[Payment]:
+def payments(count: int, skew: Skew, lanes: int, seed: int = 1, payers: int = PAYERS) -> Iterator[Payment]:
     """Payments of about 330 bytes; the same arguments give the same bytes."""
     random = numpy.random.default_rng(seed)
-    wallets = _draw(random, PAYERS, count, "uniform")
+    wallets = _draw(random, payers, count, "uniform")
     merchants = _draw(random, MERCHANTS, count, skew)
     amounts = random.integers(1, 20_000, count)
     columns = zip(wallets.tolist(), merchants.tolist(), amounts.tolist(), strict=True)
     for number, (payer, merchant, amount) in enumerate(columns):
-        wallet = f"w-{payer:06d}"
+        wallet = wallet_name(payer)
         key = wallet.encode()
         at_us = FIRST_AT_US + 1000 * number
         value = _TEMPLATE % (number, at_us, number, key, merchant, merchant, amount, amount)
         yield Payment(lane_of(wallet, lanes), key, value)
 
 
+def wallet_name(number: int) -> str:
+    return f"w-{number:06d}"
+
+
 def _draw(random: numpy.random.Generator, among: int, count: int, skew: Skew) -> NDArray[numpy.int64]:
     if skew == "uniform":
         return random.integers(0, among, count)
+    if skew == "hot":
+        drawn = random.integers(0, among, count)
+        drawn[random.random(count) < HOT_SHARE] = 0
+        return drawn
     weights = 1 / numpy.arange(1, among + 1) ** ZIPF_EXPONENT
     return random.choice(among, count, p=weights / weights.sum())
 
@@ -69,10 +79,11 @@ def answer(values: Iterable[bytes]) -> str:
 
 
 def digest(totals: Mapping[str, Iterable[int]]) -> str:
-    """Wallet → (count, sum) as sixteen hex digits that do not depend on any order."""
+    """Name → figures as sixteen hex digits that do not depend on any order."""
     total = 0
-    for wallet, (count, amount_minor) in totals.items():
-        total += int.from_bytes(hashlib.blake2b(f"{wallet} {count} {amount_minor}".encode(), digest_size=8).digest())
+    for name, figures in totals.items():
+        text = " ".join((name, *map(str, figures)))
+        total += int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
     return f"{total % 2**64:016x}"
 
 

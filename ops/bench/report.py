@@ -20,6 +20,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     rss_mb: float
     correct: bool
+    restored_s: float = 0.0
 
     @property
     def rate_per_s(self) -> float:
@@ -71,6 +72,14 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     p999_ms: float
 
 
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """From a contender's start until it has so many accounts again, seconds."""
+
+    contender: str
+    accounts: int
+    seconds: float
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     date: str
@@ -86,6 +95,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     """It was reached, and nobody gave a wrong answer."""
     latency: list[Latency] = []
+    restores: list[Restore] = []
     absent: dict[str, str] = {}
     """Contender → why it did not race."""
 
@@ -144,6 +154,8 @@ def _section(report: Report) -> list[str]:
             f"| {one.contender} | {one.rate_per_s} | {one.p50_ms:.1f} | {one.p99_ms:.1f} | {one.p999_ms:.1f} |"
             for one in report.latency
         ]
+    for one in report.restores:
+        lines += ["", f"{one.contender}: {one.accounts:,} accounts restored in {one.seconds:.1f} s."]
     notes = {row.contender: row.note for row in report.rows if row.note}
     return [*lines, "", *(f"- {contender}: {note}" for contender, note in notes.items())]
 

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import tempfile
-from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
-
-import psutil
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
 
 from ops.bench import latency, machine
+from ops.bench.broker import LANES, Broker, create, preload, read_all
 from ops.bench.contest import Contender, Field, race
 from ops.bench.payments import Skew, answer, digest_of_values, payments
 from ops.bench.report import Latency, Report, Row, ratio
-from ops.platform import Platform, platform
 
-LANES = 4
 EVENTS = 2_000_000
 EVENTS_QUICK = 400_000
 RUNS, RUNS_QUICK = 5, 2
@@ -35,6 +27,7 @@ CONTENDERS = [
     Contender(
         name="aiokafka bare",
         module="aiokafka_bare",
+        answers=False,
         guarantee="none",
         note="the roofline: `getmany`, decode, discard",
     ),
@@ -92,37 +85,14 @@ def run(*, quick: bool, events: int | None = None) -> Report:
     return _report(rows, delays, quick=quick, events=events)
 
 
-class Broker:
-    """A Kafka of the benchmark's own."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self.bootstrap = ""
-        self._process: psutil.Process | None = None
-
-    def __enter__(self) -> Broker:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="koban-bench-"))) / "platform"
-        settings = self._stack.enter_context(platform(folder, only=("kafka",)))
-        self.bootstrap = settings.kafka_bootstrap
-        self._process = psutil.Process(next(row.pid for row in Platform(folder).status() if row.name == "kafka"))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def confine(self, cores: set[int]) -> None:
-        assert self._process is not None
-        machine.confine(self._process, cores)
-
-
 def prepare(bootstrap: str, skew: Skew, sizes: set[int]) -> Field:
     """Fills a topic for each size, and finds the answer of each with the oracle."""
     topics = {}
     for size in sorted(sizes):
         topic = f"bench-{skew}-{size}"
         create(bootstrap, topic)
-        values = asyncio.run(preload(bootstrap, topic, size, skew))
-        topics[size] = (topic, answer(values))
+        asyncio.run(preload(bootstrap, topic, payments(size, skew, LANES)))
+        topics[size] = (topic, answer(payment.value for payment in payments(size, skew, LANES)))
     names = (f"bench-{skew}-out-{number}" for number in itertools.count())
 
     def fresh_target() -> str:
@@ -136,44 +106,6 @@ def prepare(bootstrap: str, skew: Skew, sizes: set[int]) -> Field:
         return len(found) == size and digest_of_values(found) == digest_of_values(inputs)
 
     return Field(bootstrap=bootstrap, topics=topics, fresh_target=fresh_target, check_target=check_target)
-
-
-def create(bootstrap: str, topic: str) -> None:
-    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
-        admin.create_topics([NewTopic(topic, LANES, 1)])
-
-
-async def preload(bootstrap: str, topic: str, count: int, skew: Skew) -> list[bytes]:
-    """Writes payments in large batches; gives back what was written."""
-    values = []
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=900_000) as producer:
-        builders = [producer.create_batch() for _ in range(LANES)]
-        for lane, key, value in payments(count, skew, LANES):
-            values.append(value)
-            if builders[lane].append(timestamp=None, key=key, value=value) is None:
-                await producer.send_batch(builders[lane], topic, partition=lane)
-                builders[lane] = producer.create_batch()
-                builders[lane].append(timestamp=None, key=key, value=value)
-        for lane, builder in enumerate(builders):
-            await producer.send_batch(builder, topic, partition=lane)
-        await producer.flush()
-    return values
-
-
-async def read_all(bootstrap: str, topic: str) -> list[bytes]:
-    """All committed values of a topic."""
-    values: list[bytes] = []
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
-    )
-    async with consumer:
-        tps = [TopicPartition(topic, lane) for lane in range(LANES)]
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        while [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                values += [record.value for record in records]
-    return values
 
 
 def _rows(

@@ -12,7 +12,7 @@ from rich.table import Table
 from ops.bench.report import PAGE, Report, load, page, save
 from ops.cli.screen import screen
 
-STAGES = {"transport": "ops.bench.transport"}
+STAGES = {"transport": "ops.bench.transport", "ledger": "ops.bench.ledger"}
 """Stage → the module whose ``run(quick, events)`` gives its report."""
 
 
@@ -58,5 +58,9 @@ def show(report: Report) -> None:
         for one in report.latency:
             delays.add_row(one.contender, str(one.rate_per_s), str(one.p50_ms), str(one.p99_ms), str(one.p999_ms))
         console.print(delays)
+    for restore in report.restores:
+        console.print(
+            f"{restore.contender}: {restore.accounts:,} accounts restored in {restore.seconds:.1f} s", highlight=False
+        )
     for name, why in report.absent.items():
         console.print(f"{name}: {why}")
