@@ -83,7 +83,7 @@ class Platform:
     async def restored(self, partition: int) -> LedgerLane:
         """A worker that takes the lane over: all it knows is what is committed."""
         lane = LedgerLane(partition, self.lanes, clock_us=lambda: 1)
-        await lane.restore(Log(self.topics["balances", partition]))  # type: ignore[arg-type]  # it reads like a LaneLog
+        await lane.restore(Log(self, partition))  # type: ignore[arg-type]  # it reads like a LaneLog
         return lane
 
     def drain(self) -> None:
@@ -127,13 +127,14 @@ def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
 class Log:
     """The committed past of one lane, in small lists."""
 
-    def __init__(self, records: list[Stored]) -> None:
-        self._records = records
+    def __init__(self, platform: Platform, lane: int) -> None:
+        self._platform = platform
+        self._lane = lane
 
     async def read(self, topic: str, last: int | None = None) -> AsyncIterator[Sequence[Stored]]:
-        assert topic == "balances"
-        for start in range(0, len(self._records), 7):
-            yield self._records[start : start + 7]
+        records = self._platform.topics[topic, self._lane]
+        for start in range(0, len(records), 7):
+            yield records[start : start + 7]
 
 
 # --- random events
@@ -176,22 +177,77 @@ def bodies(draw: st.DrawFn, event_type: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+class Story:
+    """What was sent so far, so that later events can be about it: most are, some are about nothing or too late."""
+
+    def __init__(self) -> None:
+        self.payments: list[dict[str, Any]] = []
+        self.refunds: list[dict[str, Any]] = []
+        self.transits: list[dict[str, Any]] = []
+
+    def tell(self, draw: st.DrawFn, event_type: str, number: int, body: dict[str, Any]) -> str:
+        """Makes a body be about something that was sent before. Gives back the id of its payment."""
+        payment_id = f"p-{number}"
+        if event_type in BEGINS:
+            body["refund_id"] = f"r-{number}"
+            self.payments.append({**body, "payment_id": payment_id})
+        elif event_type == "RefundCompleted" and self.refunds and draw(st.integers(0, 9)):
+            refund = draw(st.sampled_from(self.refunds))
+            body |= {name: refund[name] for name in (*OF_PAYMENT, "amount_minor", "tenders", "refund_id")}
+            payment_id = refund["payment_id"]
+        elif event_type in FOLLOWS and self.payments and draw(st.integers(0, 9)):
+            payment = draw(st.sampled_from(self.payments))
+            body |= {name: payment[name] for name in (*OF_PAYMENT, "amount_minor", "authorized_minor", "tenders")}
+            body["captured_minor"] = draw(st.integers(0, payment["authorized_minor"]))
+            payment_id = payment["payment_id"]
+        if event_type == "RefundRequested":
+            body["tenders"] = draw(st.lists(st.sampled_from(body["tenders"]), min_size=1, max_size=2))
+            body["tenders"] = [{**t, "amount_minor": draw(st.integers(1, t["amount_minor"]))} for t in body["tenders"]]
+            body["amount_minor"] = sum(tender["amount_minor"] for tender in body["tenders"])
+            body["refund_id"] = f"r-{number}"
+            self.refunds.append({**body, "payment_id": payment_id})
+        self._tell_transit(draw, event_type, number, body)
+        return payment_id
+
+    def _tell_transit(self, draw: st.DrawFn, event_type: str, number: int, body: dict[str, Any]) -> None:
+        if event_type in ("TransferSent", "WithdrawalRequested"):
+            body |= {"transfer_id": f"t-{number}", "withdrawal_id": f"t-{number}"}
+            self.transits.append(body)
+        elif event_type.startswith(("Transfer", "Withdrawal")) and self.transits and draw(st.integers(0, 9)):
+            body |= draw(st.sampled_from(self.transits))
+
+
+OF_PAYMENT = ("wallet_id", "merchant_id")
+BEGINS = ("PaymentCompleted", "PaymentAuthorized")
+FOLLOWS = ("PaymentCaptured", "PaymentVoided", "AuthorizationExpired", "PaymentCanceled", "RefundRequested")
+LIVED = (
+    *BEGINS, *FOLLOWS, "RefundRequested", "RefundCompleted", "TransferSent", "TransferAccepted", "TransferDeclined",
+    "WithdrawalRequested", "WithdrawalPaid", "WithdrawalFailed", "SettlementClosed", "PayoutFailed", "TopUpCompleted",
+)  # fmt: skip
+
+
 @st.composite
 def events(draw: st.DrawFn, types: Iterable[str] = tuple(EVENT_TYPES), max_size: int = 25) -> list[Event]:
-    """Valid events in an order that nobody planned: overdrafts and all."""
-    found = []
-    for number, event_type in enumerate(draw(st.lists(st.sampled_from(list(types)), max_size=max_size))):
+    """Valid events in an order that nobody planned: overdrafts and all. Half of them are steps of some life."""
+    found, story, names = [], Story(), list(types)
+    kinds = st.sampled_from(names) | st.sampled_from([name for name in LIVED if name in names])
+    for number, event_type in enumerate(draw(st.lists(kinds, max_size=max_size))):
+        body = draw(bodies(event_type))
+        payment_id = story.tell(draw, event_type, number, body)
         fields = {
             "event_type": event_type, "event_id": f"e-{number}", "occurred_at_us": 1_700_000_000_000_000 + number,
-            "aggregate": "payment", "aggregate_id": f"p-{number}", "aggregate_seq": 1,
-            "body": draw(bodies(event_type)),
+            "aggregate": "payment", "aggregate_id": payment_id, "aggregate_seq": 1, "body": body,
         }  # fmt: skip
         found.append(codec.decode(msgspec.json.encode(fields)))
     return found
 
 
-READS_BALANCES = {"TopUpReversed", "RefundCompleted", "CashbackGranted", "CashbackClawedBack"}
-"""What these post depends on what their wallet owns at that moment."""
+READS_BALANCES = {
+    "TopUpReversed", "RefundCompleted", "CashbackGranted", "CashbackClawedBack", "RefundRequested",
+    "PaymentCaptured", "PaymentVoided", "AuthorizationExpired", "PaymentCanceled", "TransferAccepted",
+    "TransferDeclined", "TransferExpired", "WithdrawalFailed",
+}  # fmt: skip
+"""What these post depends on what their wallet has room for, or their merchant has, at that moment."""
 ORDERLESS = tuple(name for name in EVENT_TYPES if name not in READS_BALANCES)
 
 
@@ -226,16 +282,51 @@ def check_at_any_time(platform: Platform) -> None:
         lane.book.check()
 
 
+def waiting(platform: Platform) -> dict[str, dict[str, Any]]:
+    """Refunds that still wait, as compaction would leave them, in their order."""
+    found: dict[str, dict[str, Any]] = {}
+    for lane in range(platform.lanes):
+        for record in platform.topics["refunds-waiting", lane]:
+            assert record.key is not None
+            if record.value is None:
+                found.pop(record.key.decode(), None)
+            else:
+                found[record.key.decode()] = msgspec.json.decode(record.value)
+    return found
+
+
 def check_at_rest(platform: Platform) -> None:
-    """Balances are the journal, folded; versions have no gap; nothing is in flight; each event has one entry."""
+    """Balances are the journal, folded; versions have no gap; nothing is in flight; each event has one effect."""
     check_at_any_time(platform)
     journal = platform.values("journal")
     balances = {a: b for a, b in platform.balances().items() if not a.startswith("L.in_flight@")}
     assert {a: (b["posted_minor"], b["version"]) for a, b in balances.items()} == folded(journal)
     assert sum(b["posted_minor"] for a, b in platform.balances().items() if a.startswith("L.in_flight@")) == 0
-    ids = [entry["event_id"] for entry in journal]
+    ids = [entry["entry_id"] for entry in journal]
     assert len(ids) == len(set(ids))
-    assert platform.values("payments-dlq") == []
+    refused = [letter["event_id"] for letter in platform.values("payments-dlq")]
+    assert len(refused) == len(set(refused))
+    assert not set(refused) & {entry["event_id"] for entry in journal}
+    check_waiting(platform, journal, balances)
+
+
+def check_waiting(platform: Platform, journal: list[dict[str, Any]], balances: dict[str, dict[str, Any]]) -> None:
+    """A refund that was asked for has its money reserved or waits, and the first that waits can't be paid."""
+    asked = {entry["event_id"] for entry in journal if entry["event_type"] == "RefundRequested"}
+    reserved = {entry["event_id"] for entry in journal if entry["entry_id"].endswith(":reserved")}
+    still = waiting(platform)
+    assert reserved | still.keys() == asked
+    assert not reserved & still.keys()
+    first: dict[str, int] = {}
+    for refund in still.values():
+        first.setdefault(refund["account"], refund["amount_minor"])
+    for account, amount in first.items():
+        assert balances.get(account, {"posted_minor": 0})["posted_minor"] < amount
+    for event_id, refund in still.items():
+        completed = [
+            e for e in journal if e["event_type"] == "RefundCompleted" and e["payment_id"] == refund["payment_id"]
+        ]
+        assert refund["refund_id"] not in {e["reference_id"] for e in completed}, event_id
 
 
 def run(found: Iterable[Event], lanes: int) -> Platform:
@@ -293,12 +384,14 @@ def test_the_number_of_lanes_changes_no_balance(found):
 @patient
 @given(events())
 def test_restored_lanes_are_the_lanes_at_work(found):
-    """What a fresh worker restores from the balances is what the worker before it knew."""
+    """What a fresh worker restores, lives and waiting refunds included, is what the worker before it knew."""
     platform = run(found, 2)
     for lane, worker in platform.at_work.items():
         restored = platform.books()[lane]
         assert sorted(restored.balances(), key=str) == sorted(worker.book.balances(), key=str)
         assert restored.state_hash() == worker.book.state_hash()
+        assert restored.store == worker.book.store
+        assert list(restored.waiting) == list(worker.book.waiting)
 
 
 def owners(event: Event) -> set[str]:

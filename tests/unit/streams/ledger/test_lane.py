@@ -34,14 +34,14 @@ class Stored(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
-def event(event_type: str, event_id: str, **body: Any) -> bytes:
+def event(event_type: str, event_id: str, aggregate_id: str = "p-1", **body: Any) -> bytes:
     return msgspec.json.encode(
         {
             "event_type": event_type,
             "event_id": event_id,
             "occurred_at_us": 1_700_000_000_000_000,
             "aggregate": "payment",
-            "aggregate_id": "p-1",
+            "aggregate_id": aggregate_id,
             "aggregate_seq": 1,
             "body": {"wallet_id": WALLET, **body},
         }
@@ -51,7 +51,13 @@ def event(event_type: str, event_id: str, **body: Any) -> bytes:
 def payment(event_id: str, amount_minor: int = 300) -> bytes:
     tenders = [{"kind": "money", "amount_minor": amount_minor}]
     return event(
-        "PaymentCompleted", event_id, merchant_id=MERCHANT, store_id="s", amount_minor=amount_minor, tenders=tenders
+        "PaymentCompleted",
+        event_id,
+        aggregate_id=f"p-{event_id}",
+        merchant_id=MERCHANT,
+        store_id="s",
+        amount_minor=amount_minor,
+        tenders=tenders,
     )
 
 
@@ -121,7 +127,7 @@ def test_records_say_what_they_are_and_what_caused_them():
     entry = of(Bench().outputs(payment("p1")), "journal")[0]
     headers = dict(entry.headers)
     assert headers["ce_type"] == b"koban.journal-entry"
-    assert headers["ce_correlationid"] == b"p-1"
+    assert headers["ce_correlationid"] == b"p-p1"
     assert headers["ce_causationid"] == b"p1"
     assert headers["koban_at_us"] == str(NOW_US).encode()
 
