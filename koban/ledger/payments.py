@@ -305,6 +305,7 @@ def apply_capture(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
     for share in payment.shares:
         share.paid_minor = share.left_minor = min(share.paid_minor, left)
         left -= share.paid_minor
+    payment.shares = [share for share in payment.shares if share.paid_minor]
     _put(entry, owner, payment, store)
 
 
