@@ -127,7 +127,7 @@ def judge_hold_end(fact: Fact, store: Store) -> Refusal | None:
     if payment.merchant != payable(fact.body):
         return _other_merchant(fact)
     held_minor = sum(share.paid_minor for share in payment.shares)
-    if fact.body.captured_minor > held_minor:
+    if fact.event_type == "PaymentCaptured" and fact.body.captured_minor > held_minor:
         return Refusal(RefusalCode.ABOVE_HOLD, f"{fact.body.captured_minor} captured of {held_minor} held")
     return _differing_tenders(fact, payment)
 

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from koban.events import EVENT_TYPES, PLATFORM_EVENTS, Event, partition_key
 from koban.ledger.accounts import part
 from koban.ledger.book import Book, state_hash
+from ops.verify.lives import judge_all
 from schemas import codec
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ReasonCode
@@ -415,6 +416,15 @@ def test_restored_lanes_are_the_lanes_at_work(found):
         assert restored.state_hash() == worker.book.state_hash()
         assert restored.store == worker.book.store
         assert list(restored.waiting) == list(worker.book.waiting)
+
+
+@patient
+@given(events(max_size=40), st.sampled_from((1, 2, 4)))
+def test_verify_refuses_what_the_ledger_refuses(found, lanes):
+    """Two tellings of the rules that share no code come to the same refusals, by name."""
+    platform = run(found, lanes)
+    told = judge_all(msgspec.json.decode(codec.encode(event)) for event in found)
+    assert platform.refusals() == told.refused
 
 
 def owners(event: Event) -> set[str]:
