@@ -25,7 +25,7 @@ from koban.ledger.lives import InMemory, Store
 from koban.ledger.payments import asked_minor
 from koban.ledger.postings import lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
-from koban.ledger.steps import STEPS, Note, Step
+from koban.ledger.steps import STEPS, Note
 from koban.ledger.waiting import WaitingRefunds
 from koban.records import Balance, Breach, Entry, Leg, WaitingRefund
 
@@ -37,7 +37,6 @@ CURRENCY = "JPY"
 RESERVED, OVER_LIMIT = "reserved", "over_limit"
 """Words behind an event's id, for entries that follow from it in another owner's lane."""
 _HASH_BYTES = 16
-_NO_NOTE = Note()
 _GIVE_BACK = frozenset(
     (
         "PaymentCaptured", "PaymentVoided", "AuthorizationExpired", "PaymentCanceled", "TransferAccepted",
@@ -94,6 +93,7 @@ class Book:
         """What is known of the lane's payments, transfers and withdrawals."""
         self.waiting = WaitingRefunds()
         """Refunds that wait for the money of the lane's merchants."""
+        self._queues = self.waiting.queues
         self._decided: list[tuple[Entry, str]] = []
         self._lane_of = lane_of
         self._slots: dict[str, Slot] = {}
@@ -122,24 +122,29 @@ class Book:
         step = STEPS.get(fact.event_type)
         if step is None:
             lines = lines_for(fact, self)
-            return self._record(fact, lines, _NO_NOTE) if lines else None
-        refusal = step.judge(fact, self.store)
-        return self._post_step(fact, step) if refusal is None else refusal
+            return self._record(fact, lines) if lines else None
+        judge, change, note = step
+        refusal = judge(fact, self.store)
+        if refusal is not None:
+            return refusal
+        entry = self._record(fact, lines_for(fact, self)) if note is None else self._noted(fact, note(fact))
+        if change is not None:
+            change(entry, fact.body.wallet_id, self.store)
+        return entry
 
-    def _post_step(self, fact: Fact, step: Step) -> Entry:
-        note = _NO_NOTE if step.note is None else step.note(fact)
+    def _noted(self, fact: Fact, note: Note) -> Entry:
         if fact.event_type == "RefundRequested":
-            entry = self._ask_for_refund(fact, note)
+            entry = self._ask_for_refund(fact)
         else:
             lines = lines_for(fact, self)
             if fact.event_type == "RefundCompleted":
                 lines = self._with_refund_ended(fact, lines)
-            entry = self._record(fact, lines, note)
-        if step.apply is not None:
-            step.apply(entry, fact.body.wallet_id, self.store)
-        return entry
+            entry = self._record(fact, lines)
+        return msgspec.structs.replace(
+            entry, reference_id=note.reference_id, counterparty=note.counterparty, split=note.split
+        )
 
-    def _record(self, fact: Fact, lines: tuple[Line, ...], note: Note) -> Entry:
+    def _record(self, fact: Fact, lines: tuple[Line, ...]) -> Entry:
         slots, own_lane, event_id = self._slots, self.lane, fact.event_id
         breaches: tuple[Breach, ...] = ()
         renamed = False
@@ -155,7 +160,7 @@ class Book:
         if renamed:
             lines, unknown = self._renamed(lines)
             breaches = unknown + breaches
-        if self.waiting:
+        if self._queues:
             for line in lines:
                 self._serve(line.account, fact.occurred_at_us, event_id)
         return Entry(
@@ -166,9 +171,6 @@ class Book:
             occurred_at_us=fact.occurred_at_us,
             lines=lines,
             breaches=breaches,
-            reference_id=note.reference_id,
-            counterparty=note.counterparty,
-            split=note.split,
         )
 
     def arrive(self, leg: ArrivedLeg) -> BreachCode | None:
@@ -183,13 +185,13 @@ class Book:
         code = self._apply(slot, leg.debit_minor, leg.occurred_at_us, leg.event_id, leg.entry_id)
         if code is not None and self._spilled(code, slot, -leg.debit_minor, leg):
             code = None
-        if self.waiting:
+        if self._queues:
             self._serve(slot.account, leg.occurred_at_us, leg.event_id)
         return code
 
     # --- refunds, and the money they wait for
 
-    def _ask_for_refund(self, fact: Fact, note: Note) -> Entry:
+    def _ask_for_refund(self, fact: Fact) -> Entry:
         """Claims the money in the merchant's lane; the entry has no lines."""
         assert fact.payment_id is not None
         account = payable(fact.body)
@@ -206,7 +208,7 @@ class Book:
             self._claim(slot, refund, fact.occurred_at_us, fact.event_id)
         else:
             self._send(fact, slot, 0, fact.body.amount_minor)
-        return self._record(fact, (), note)
+        return self._record(fact, ())
 
     def _claim(self, slot: Slot, refund: WaitingRefund, at_us: int, cause: str) -> None:
         """Reserves a refund's money, or puts it behind those that wait already."""
@@ -267,7 +269,7 @@ class Book:
                 asked_at_us=leg.occurred_at_us,
             )
             self._claim(slot, refund, leg.occurred_at_us, leg.event_id)
-        elif self.waiting:
+        elif self._queues:
             account = slot.account.removesuffix(".refund_reserved") + ".payable"
             self._end_waiting(account, leg.payment_id, leg.reference_id, leg.occurred_at_us, leg.event_id)
 

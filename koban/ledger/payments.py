@@ -111,10 +111,10 @@ def payment_of(store: Store, wallet_id: str, payment_id: str | None) -> Payment 
 
 def judge_payment(fact: Fact, store: Store) -> Refusal | None:
     """PaymentCompleted, PaymentAuthorized: a payment begins once. One without an id can have no later events."""
-    payment_id = fact.payment_id
-    if payment_id is not None and store.get(f"{fact.body.wallet_id}/{payment_id}") is not None:
-        return Refusal(RefusalCode.PAYMENT_EXISTS, f"payment {payment_id} was made or authorised before")
-    return None
+    payment_id = fact.correlation_id or fact.payment_id
+    if payment_id is None or store.get(f"{fact.body.wallet_id}/{payment_id}") is None:
+        return None
+    return Refusal(RefusalCode.PAYMENT_EXISTS, f"payment {payment_id} was made or authorised before")
 
 
 def judge_hold_end(fact: Fact, store: Store) -> Refusal | None:

@@ -11,18 +11,15 @@ class WaitingRefunds:
     """The queues of one lane's merchants, by the account that is to pay, and what changed in them."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, dict[str, WaitingRefund]] = {}
-        """Account → event id → refund; a dict keeps the order, and finds the one to be taken out."""
+        self.queues: dict[str, dict[str, WaitingRefund]] = {}
+        """Account → event id → refund, to be read; a dict keeps the order, and finds the one to be taken out."""
         self._changed: dict[str, WaitingRefund | None] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._queues)
-
     def __contains__(self, account: str) -> bool:
-        return account in self._queues
+        return account in self.queues
 
     def __iter__(self) -> Iterator[WaitingRefund]:
-        return (refund for queue in self._queues.values() for refund in queue.values())
+        return (refund for queue in self.queues.values() for refund in queue.values())
 
     def add(self, refund: WaitingRefund) -> None:
         """Puts a refund at the end of its merchant's queue."""
@@ -36,12 +33,12 @@ class WaitingRefunds:
 
     def first(self, account: str) -> WaitingRefund | None:
         """Whose turn it is."""
-        queue = self._queues.get(account)
+        queue = self.queues.get(account)
         return None if queue is None else next(iter(queue.values()))
 
     def find(self, account: str, payment_id: str | None, refund_id: str) -> WaitingRefund | None:
         """A payment's refund, if it waits."""
-        for refund in self._queues.get(account, {}).values():
+        for refund in self.queues.get(account, {}).values():
             if refund.refund_id == refund_id and refund.payment_id == payment_id:
                 return refund
         return None
@@ -55,11 +52,11 @@ class WaitingRefunds:
 
     def restore(self, refund: WaitingRefund) -> None:
         """Takes over a refund that waited, older ones first."""
-        self._queues.setdefault(refund.account, {})[refund.event_id] = refund
+        self.queues.setdefault(refund.account, {})[refund.event_id] = refund
 
     def forget(self, event_id: str, account: str) -> None:
         """Undoes `restore`. Raises KeyError when it does not wait."""
-        queue = self._queues[account]
+        queue = self.queues[account]
         del queue[event_id]
         if not queue:
-            del self._queues[account]
+            del self.queues[account]
