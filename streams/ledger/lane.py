@@ -107,7 +107,8 @@ class LedgerLane(Lane):
 
         Each record goes all the way before the next one is read: what it needs is then still in the processor's cache.
         """
-        post, emit, stamp = self.book.post, batch.emit, _stamp("journal-entry", at_us)
+        post, stamp = self.book.post, _stamp("journal-entry", at_us)
+        emit = batch.emitter(JOURNAL, self.partition)
         read = _cashback if batch.topic == CASHBACK else decode_fact
         times: dict[str, int] = {}
         for record in batch.records:
@@ -121,15 +122,8 @@ class LedgerLane(Lane):
             if isinstance(entry, Refusal):
                 self._refuse(batch, record, entry, at_us)
                 continue
-            times[entry.event_id] = record.timestamp
-            emit(
-                JOURNAL,
-                _encode(entry),
-                key=record.key,
-                headers=_headers_of_entry(stamp, entry),
-                timestamp_ms=record.timestamp,
-                partition=self.partition,
-            )
+            times[entry.event_id] = timestamp_ms = record.timestamp
+            emit(_encode(entry), record.key, _headers_of_entry(stamp, entry), timestamp_ms)
             for breach in entry.breaches:
                 self._count(f"breach_{breach.code}", 1)
         self._count(Outcome.POSTED, len(times))
@@ -223,21 +217,11 @@ class LedgerLane(Lane):
         )
 
     def _emit_balances(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
-        emit, stamp, lane = batch.emit, _stamp("balance", at_us), self.partition
+        emit, stamp = batch.emitter(BALANCES, self.partition), _stamp("balance", at_us)
         for balance in self.book.take_touched():
             key, event_id = balance.account.encode(), balance.event_id
-            emit(
-                BALANCES,
-                _encode(balance),
-                key=key,
-                headers=[
-                    *stamp,
-                    ("ce_id", b"%b:%d" % (key, balance.version)),
-                    ("ce_causationid", event_id.encode()),
-                ],
-                timestamp_ms=times[event_id],
-                partition=lane,
-            )
+            headers = [*stamp, ("ce_id", b"%b:%d" % (key, balance.version)), ("ce_causationid", event_id.encode())]
+            emit(_encode(balance), key, headers, times[event_id])
 
 
 def _cashback(raw: bytes) -> Fact:
