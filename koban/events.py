@@ -247,6 +247,7 @@ class CampaignEnd(Body, frozen=True, kw_only=True, omit_defaults=True):
 class PointsExpiry(WalletBody, frozen=True, kw_only=True, omit_defaults=True):
     lot: Id
     amount_minor: AmountMinor
+    lot_kind: Literal["points_ltd", "voucher"] = "points_ltd"
     currency: Currency = "JPY"
 
 
@@ -354,7 +355,7 @@ _CATALOGUE: tuple[tuple[str, type[msgspec.Struct], str], ...] = (
     ("CashbackClawedBack", Cashback, "A granted cashback was taken back."),
     ("ClawbackWrittenOff", ClawbackWriteOff, "A claim on a user was given up."),
     ("CampaignClosed", CampaignEnd, "A campaign ended; what is left goes back to its sponsor."),
-    ("PointsExpired", PointsExpiry, "A lot of limited points ran out."),
+    ("PointsExpired", PointsExpiry, "A lot of limited points, or a voucher, ran out."),
     ("FraudCompensated", Adjustment, "A victim of fraud was compensated."),
     ("AdjustmentPosted", Adjustment, "Two persons corrected the books."),
     ("TicketIssued", CampaignFact, "A lottery ticket was issued."),

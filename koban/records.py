@@ -40,15 +40,26 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A journal entry: what one event did to the accounts. Its lines sum to zero, else ValueError."""
+    """A journal entry: what one event did to the accounts. Its lines sum to zero, else ValueError.
+
+    An event has one entry under its own id. What follows from it in another owner's lane has an entry there, under the
+    event's id and a word: `:reserved` for a refund's money, `:over_limit` for what a wallet had no room for.
+    """
 
     entry_id: DerivedId
     event_id: Id
     event_type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     payment_id: Id | None = None
     occurred_at_us: Microseconds
-    lines: Annotated[tuple[Line, ...], msgspec.Meta(min_length=2, max_length=64)]
+    lines: Annotated[tuple[Line, ...], msgspec.Meta(max_length=64)]
+    """None for an event that changes what the books know but moves no money yet: a refund that was asked for."""
     breaches: Annotated[tuple[Breach, ...], msgspec.Meta(max_length=64)] = ()
+    reference_id: Id | None = None
+    """The refund, transfer or withdrawal that the event is about."""
+    counterparty: AccountId | None = None
+    """The account on the other side, where the lines don't tell: whom a hold is for, who gets a transfer."""
+    split: Annotated[tuple[Line, ...], msgspec.Meta(max_length=10)] = ()
+    """What a refund gives back to the accounts that paid, as credits, before any cap."""
 
     def __post_init__(self) -> None:
         total = 0
@@ -59,7 +70,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of an entry on its way to an account of another lane."""
+    """One line of an entry on its way to an account of another lane, or a refund's claim on a merchant's money."""
 
     entry_id: DerivedId
     event_id: Id
@@ -68,7 +79,25 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: Id
     account: AccountId
     debit_minor: SignedMinor
+    """Zero for a claim."""
     occurred_at_us: Microseconds
+    reference_id: Id | None = None
+    """The refund that the leg belongs to, if any."""
+    claim_minor: AmountOrZeroMinor = 0
+    """What is to be reserved of the account for a refund, as soon as it is there."""
+
+
+class WaitingRefund(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A refund that waits until its merchant has the money. Those of one merchant are served in their order."""
+
+    event_id: Id
+    """The event that asked for it."""
+    payment_id: Id
+    refund_id: Id
+    account: AccountId
+    """The merchant's account that is to pay it."""
+    amount_minor: AmountMinor
+    asked_at_us: Microseconds
 
 
 class Legs(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,6 +299,7 @@ RECORD_TYPES: dict[str, Any] = {
     "journal-entry": Entry,
     "ledger-legs": Legs,
     "balance": Balance,
+    "waiting-refund": WaitingRefund,
     "volume": Volume,
     "fraud-signal": Signal,
     "alert": Alert,

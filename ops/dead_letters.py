@@ -20,6 +20,8 @@ from schemas.partitioning import lane_of
 
 TOPIC = "payments-dlq"
 RAW_TOPIC = "payments"
+LEDGER_TOPIC = "ledger-replays"
+"""Where an event goes that the ledger alone refused: all other stages have taken it in already."""
 REPLAY_OF = "koban_replay_of"
 SCANNED_MAX = 200_000
 """A search goes at most so many offsets back in each partition."""
@@ -96,6 +98,8 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | None = None
     owner: str | None = None
     value: bytes | None = None
+    topic: str = RAW_TOPIC
+    """Where it would be sent."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +158,16 @@ def judge(letter: Letter, value: bytes | None, now_ms: int, settings: Settings) 
     if isinstance(verdict, Rejected):
         return Replay(place=letter.place, fate=Fate.REJECTED, detail=f"{verdict.code}: {verdict.reason}")
     event_id = verdict.event.event_id
+    if _refused_by_the_ledger(letter) and value == letter.value:
+        return Replay(
+            place=letter.place,
+            fate=Fate.VALID,
+            detail=f"{type(verdict.event).__name__} of {verdict.owner}, to be judged again by the ledger",
+            event_id=event_id,
+            owner=verdict.owner,
+            value=value,
+            topic=LEDGER_TOPIC,
+        )
     known = letter.about is not None and (letter.about.stage != "gate" or letter.about.reason_code == "conflict")
     if known and event_id == _event_id(letter.value):
         detail = f"event id {event_id} was used before: give it another with --set event_id=…"
@@ -168,8 +182,16 @@ def judge(letter: Letter, value: bytes | None, now_ms: int, settings: Settings) 
     )
 
 
+def _refused_by_the_ledger(letter: Letter) -> bool:
+    """Whether the gate let the event through and the ledger's rules refused it; decisions of cashback don't count."""
+    about = letter.about
+    if about is None or about.stage != "ledger" or about.reason_code is not ReasonCode.REFUSED:
+        return False
+    return about.origin_topic in ("payments-valid", LEDGER_TOPIC)
+
+
 def send(settings: Settings, replays: Sequence[Replay]) -> None:
-    """Sends valid replays to the raw topic, keyed by owner, and returns when the brokers have all of them."""
+    """Sends valid replays, each to its topic and keyed by owner, and returns when the brokers have all of them."""
     producer = KafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap, acks="all", max_request_size=RECORD_BYTES_MAX, linger_ms=5
     )
@@ -179,7 +201,7 @@ def send(settings: Settings, replays: Sequence[Replay]) -> None:
             assert replay.owner is not None
             sent.append(
                 producer.send(
-                    RAW_TOPIC,
+                    replay.topic,
                     value=replay.value,
                     key=replay.owner.encode(),
                     headers=[(REPLAY_OF, str(replay.place).encode())],

@@ -27,6 +27,7 @@ class ReasonCode(StrEnum):
     MISSING_FIELD = "missing_field", "A required field is missing."
     WRONG_TYPE = "wrong_type", "A field holds another type of value than the contract says."
     UNKNOWN_FIELD = "unknown_field", "A closed object (a tender, a line) holds a field that the contract does not know."
+    UNKNOWN_CURRENCY = "unknown_currency", "Money in a currency that the books don't keep."
     OUT_OF_BOUNDS = "out_of_bounds", "A field's value is outside the contract's limits, pattern or list."
     PLATFORM_EVENT = "platform_event", "Only the platform itself may say this, on a topic of its own."
     INCONSISTENT = (

@@ -42,6 +42,7 @@ ValueName = Literal[
     "journal-entry",
     "ledger-legs",
     "balance",
+    "waiting-refund",
     "volume",
     "fraud-signal",
     "alert",

@@ -40,6 +40,7 @@ _PLATFORM_TYPES = frozenset(EVENT_TYPES[name] for name in PLATFORM_EVENTS)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _AT_PATH = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.+)`)?\Z", re.DOTALL)
 _STEP = re.compile(r"\.(?P<field>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
+_CURRENCY = "body.currency"
 _MISSING = re.compile(r"missing required field `(?P<field>\w+)`")
 _TYPES = re.compile(r"^Expected `(?P<expected>[^`]+)`, got `(?P<got>[^`]+)`\Z")
 
@@ -163,6 +164,8 @@ def _breach(parsed: dict[str, Any], message: str) -> tuple[RejectCode, str]:
     if expected in ("str", "int", "bool", "object", "array"):
         return RejectCode.WRONG_TYPE, f"{where}: expected {expected}, got {_kind(got)}"
     shown = f"{len(got)} items" if isinstance(got, list | dict) else excerpt(repr(got))
+    if path == _CURRENCY:
+        return RejectCode.UNKNOWN_CURRENCY, f"{where}: expected a currency that the books keep, got {shown}"
     return RejectCode.OUT_OF_BOUNDS, f"{where}: expected {expected}, got {shown}"
 
 

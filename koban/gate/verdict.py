@@ -32,6 +32,8 @@ class RejectCode(StrEnum):
     """A field, or the whole value, is of another type than the contract says."""
     UNKNOWN_FIELD = "unknown_field"
     """A closed object (a tender, a line, an actor) holds a field that the contract does not know."""
+    UNKNOWN_CURRENCY = "unknown_currency"
+    """Money in a currency that the books don't keep."""
     OUT_OF_BOUNDS = "out_of_bounds"
     """A field's value is outside the contract's limits, pattern or list."""
     PLATFORM_EVENT = "platform_event"

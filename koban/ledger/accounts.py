@@ -30,6 +30,24 @@ class Use(StrEnum):
     PENDING_IN = "pending_in"
 
 
+class Right(StrEnum):
+    """What a kind of money may be used for, besides being refunded to."""
+
+    PAY = "pay"
+    SEND = "send"
+    WITHDRAW = "withdraw"
+
+
+RIGHTS: dict[str, frozenset[Right]] = {
+    "voucher": frozenset((Right.PAY,)),
+    "points_ltd": frozenset((Right.PAY,)),
+    "points": frozenset((Right.PAY,)),
+    "money_lite": frozenset((Right.PAY, Right.SEND)),
+    "money": frozenset(Right),
+}
+"""Kind of money in a wallet → its rights. Money Lite is never withdrawn; points never reach another user or a bank."""
+
+
 class Nature(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an account of the chart is like. `sign` is 1 where debits increase the balance, -1 where credits do."""
 

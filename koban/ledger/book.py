@@ -1,8 +1,12 @@
 """One lane's book: the balances of the accounts whose owners belong to the lane, and the posting of facts to them.
 
-A fact is posted where its event lies. Its lines on the lane's own accounts take effect at once; lines on accounts of
-other lanes leave as legs and take effect there, exactly once, when they arrive. Until then `L.in_flight` holds them, so
-that the accounts of a lane sum to zero after every fact and every leg.
+A fact is judged and posted where its event lies. Its lines on the lane's own accounts take effect at once; lines on
+accounts of other lanes leave as legs and take effect there, exactly once, when they arrive. Until then `L.in_flight`
+holds them, so that the accounts of a lane sum to zero after every fact and every leg.
+
+Two things are decided where the other side lives: whether a merchant has the money for a refund, which waits in its
+lane until there is enough, and how much a wallet has room for; what is above its cap goes on to `over_limit`. Both
+are entries of that lane, under the event's id and a word.
 """
 
 from __future__ import annotations
@@ -17,13 +21,29 @@ from koban.events import Line
 from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, Account, Nature, Use, base_of, parse, part_of_lane
 from koban.ledger.breaches import BreachCode
 from koban.ledger.facts import ArrivedLeg, Fact, StoredBalance
-from koban.ledger.postings import lines_for
-from koban.records import Balance, Breach, Entry, Leg
+from koban.ledger.lives import InMemory, Store
+from koban.ledger.payments import asked_minor
+from koban.ledger.postings import lines_for, payable, reserved
+from koban.ledger.refusals import Refusal, RefusalCode
+from koban.ledger.steps import STEPS, Note
+from koban.ledger.waiting import WaitingRefunds
+from koban.records import Balance, Breach, Entry, Leg, WaitingRefund
 
 ROUTES_MAX = 500_000
 """Accounts of other lanes whose lane is remembered; beyond it the memory starts anew."""
 IN_FLIGHT_FAMILY = "in_flight"
+CURRENCY = "JPY"
+"""What the books are kept in."""
+RESERVED, OVER_LIMIT = "reserved", "over_limit"
+"""Words behind an event's id, for entries that follow from it in another owner's lane."""
 _HASH_BYTES = 16
+_GIVE_BACK = frozenset(
+    (
+        "PaymentCaptured", "PaymentVoided", "AuthorizationExpired", "PaymentCanceled", "TransferAccepted",
+        "TransferDeclined", "TransferExpired", "WithdrawalFailed",
+    )
+)  # fmt: skip
+"""What they bring to a wallet above its cap waits in `over_limit`; a top-up above it is a breach."""
 
 
 class Slot(msgspec.Struct, gc=False):
@@ -67,8 +87,14 @@ class Slot(msgspec.Struct, gc=False):
 class Book:
     """The book of lane `lane`; `lane_of` tells an owner's lane. Not thread-safe: a lane's records come one by one."""
 
-    def __init__(self, lane: int, lane_of: Callable[[str], int]) -> None:
+    def __init__(self, lane: int, lane_of: Callable[[str], int], store: Store | None = None) -> None:
         self.lane = lane
+        self.store: Store = InMemory() if store is None else store
+        """What is known of the lane's payments, transfers and withdrawals."""
+        self.waiting = WaitingRefunds()
+        """Refunds that wait for the money of the lane's merchants."""
+        self._queues = self.waiting.queues
+        self._decided: list[tuple[Entry, str]] = []
         self._lane_of = lane_of
         self._slots: dict[str, Slot] = {}
         """The lane's accounts by the names that events use: an account of the house by its name without the lane."""
@@ -86,14 +112,39 @@ class Book:
 
     # --- posting
 
-    def post(self, fact: Fact) -> Entry | None:
-        """Records a fact: decides its lines, applies those of this lane, puts the others in the outbox.
+    def post(self, fact: Fact) -> Entry | Refusal | None:
+        """Records a fact: judges it, decides its lines, applies those of this lane, puts the others in the outbox.
 
         None for an event that moves no money. Raises UnknownEventTypeError, before anything is changed.
         """
-        lines = lines_for(fact, self)
-        if not lines:
-            return None
+        if fact.body.currency != CURRENCY:
+            return Refusal(RefusalCode.UNKNOWN_CURRENCY, f"{fact.body.currency} is not what the books are kept in")
+        step = STEPS.get(fact.event_type)
+        if step is None:
+            lines = lines_for(fact, self)
+            return self._record(fact, lines) if lines else None
+        judge, change, note = step
+        refusal = judge(fact, self.store)
+        if refusal is not None:
+            return refusal
+        entry = self._record(fact, lines_for(fact, self)) if note is None else self._noted(fact, note(fact))
+        if change is not None:
+            change(entry, fact.body.wallet_id, self.store)
+        return entry
+
+    def _noted(self, fact: Fact, note: Note) -> Entry:
+        if fact.event_type == "RefundRequested":
+            entry = self._ask_for_refund(fact)
+        else:
+            lines = lines_for(fact, self)
+            if fact.event_type == "RefundCompleted":
+                lines = self._with_refund_ended(fact, lines)
+            entry = self._record(fact, lines)
+        return msgspec.structs.replace(
+            entry, reference_id=note.reference_id, counterparty=note.counterparty, split=note.split
+        )
+
+    def _record(self, fact: Fact, lines: tuple[Line, ...]) -> Entry:
         slots, own_lane, event_id = self._slots, self.lane, fact.event_id
         breaches: tuple[Breach, ...] = ()
         renamed = False
@@ -104,11 +155,14 @@ class Book:
                 self._send(fact, slot, line.debit_minor)
                 continue
             code = self._apply(slot, line.debit_minor, fact.occurred_at_us, event_id, event_id)
-            if code is not None:
+            if code is not None and not self._spilled(code, slot, -line.debit_minor, fact):
                 breaches = (*breaches, Breach(code=code, account=slot.account))
         if renamed:
             lines, unknown = self._renamed(lines)
             breaches = unknown + breaches
+        if self._queues:
+            for line in lines:
+                self._serve(line.account, fact.occurred_at_us, event_id)
         return Entry(
             entry_id=event_id,
             event_id=event_id,
@@ -124,7 +178,139 @@ class Book:
         slot = self._slots.get(leg.account) or self._route(leg.account)
         assert slot.lane == self.lane, f"a leg on {leg.account} came to lane {self.lane}, it belongs to {slot.lane}"
         self._count_in_flight(-leg.debit_minor, leg.occurred_at_us, leg.event_id)
-        return self._apply(slot, leg.debit_minor, leg.occurred_at_us, leg.event_id, leg.entry_id)
+        if leg.reference_id is not None:
+            self._arrive_for_refund(leg, slot)
+            if leg.claim_minor:
+                return None
+        code = self._apply(slot, leg.debit_minor, leg.occurred_at_us, leg.event_id, leg.entry_id)
+        if code is not None and self._spilled(code, slot, -leg.debit_minor, leg):
+            code = None
+        if self._queues:
+            self._serve(slot.account, leg.occurred_at_us, leg.event_id)
+        return code
+
+    # --- refunds, and the money they wait for
+
+    def _ask_for_refund(self, fact: Fact) -> Entry:
+        """Claims the money in the merchant's lane; the entry has no lines."""
+        assert fact.payment_id is not None
+        account = payable(fact.body)
+        slot = self._slots.get(account) or self._route(account)
+        if slot.lane == self.lane:
+            refund = WaitingRefund(
+                event_id=fact.event_id,
+                payment_id=fact.payment_id,
+                refund_id=fact.body.refund_id,
+                account=account,
+                amount_minor=fact.body.amount_minor,
+                asked_at_us=fact.occurred_at_us,
+            )
+            self._claim(slot, refund, fact.occurred_at_us, fact.event_id)
+        else:
+            self._send(fact, slot, 0, fact.body.amount_minor)
+        return self._record(fact, ())
+
+    def _claim(self, slot: Slot, refund: WaitingRefund, at_us: int, cause: str) -> None:
+        """Reserves a refund's money, or puts it behind those that wait already."""
+        if slot.account in self.waiting or slot.posted_minor < refund.amount_minor:
+            self.waiting.add(refund)
+        else:
+            self._reserve(refund, at_us, cause)
+
+    def _serve(self, account: str, at_us: int, cause: str) -> None:
+        """Reserves what waits for a merchant's money, in its order, as far as the money goes."""
+        while (refund := self.waiting.first(account)) is not None and self.posted(account) >= refund.amount_minor:
+            self.waiting.remove(refund)
+            self._reserve(refund, at_us, cause)
+
+    def _reserve(self, refund: WaitingRefund, at_us: int, cause: str, *, unfunded: bool = False) -> None:
+        """The merchant's side of a refund that was asked for, `cause` being the event that made it possible."""
+        at_us = max(at_us, refund.asked_at_us)
+        breaches = (Breach(code=BreachCode.REFUND_NOT_FUNDED, account=refund.account),) if unfunded else ()
+        kept = refund.account.removesuffix(".payable") + ".refund_reserved"
+        lines = (Line(refund.account, refund.amount_minor), Line(kept, -refund.amount_minor))
+        entry_id = f"{refund.event_id}:{RESERVED}"
+        self._follow(
+            Entry(
+                entry_id=entry_id,
+                event_id=refund.event_id,
+                event_type="RefundRequested",
+                payment_id=refund.payment_id,
+                occurred_at_us=at_us,
+                lines=lines,
+                breaches=breaches,
+                reference_id=refund.refund_id,
+            ),
+            cause,
+        )
+
+    def _with_refund_ended(self, fact: Fact, lines: tuple[Line, ...]) -> tuple[Line, ...]:
+        """The whole reservation is used up: what the refund does not give back is the merchant's again."""
+        body, asked = fact.body, asked_minor(fact, self.store)
+        kept = asked - body.amount_minor
+        account = payable(body)
+        slot = self._slots.get(account) or self._route(account)
+        if slot.lane == self.lane:
+            self._end_waiting(account, fact.payment_id, body.refund_id, fact.occurred_at_us, fact.event_id)
+        if not kept:
+            return lines
+        given = tuple(line for line in lines if line.account != reserved(body))
+        return (Line(reserved(body), asked), *given, Line(account, -kept))
+
+    def _arrive_for_refund(self, leg: ArrivedLeg, slot: Slot) -> None:
+        assert leg.reference_id is not None
+        if leg.claim_minor:
+            refund = WaitingRefund(
+                event_id=leg.event_id,
+                payment_id=leg.payment_id or "",
+                refund_id=leg.reference_id,
+                account=slot.account,
+                amount_minor=leg.claim_minor,
+                asked_at_us=leg.occurred_at_us,
+            )
+            self._claim(slot, refund, leg.occurred_at_us, leg.event_id)
+        elif self._queues:
+            account = slot.account.removesuffix(".refund_reserved") + ".payable"
+            self._end_waiting(account, leg.payment_id, leg.reference_id, leg.occurred_at_us, leg.event_id)
+
+    def _end_waiting(self, account: str, payment_id: str | None, refund_id: str, at_us: int, cause: str) -> None:
+        """A refund that reached the wallet waits no more: its merchant pays, funds or not, and the entry says so."""
+        refund = self.waiting.find(account, payment_id, refund_id)
+        if refund is not None:
+            self.waiting.remove(refund)
+            self._reserve(refund, at_us, cause, unfunded=True)
+
+    # --- caps
+
+    def _spilled(self, code: BreachCode, slot: Slot, amount_minor: int, came: Fact | ArrivedLeg) -> bool:
+        """Moves on what money that came back, or from somebody else, has no room in its wallet."""
+        cap = slot.nature.cap_minor
+        if code is not BreachCode.ABOVE_CAP or cap is None or came.event_type not in _GIVE_BACK:
+            return False
+        over = min(slot.posted_minor - cap, amount_minor)
+        waits = slot.account.rpartition(".")[0] + ".over_limit"
+        entry = Entry(
+            entry_id=f"{came.event_id}:{OVER_LIMIT}:{slot.account.rpartition('.')[2]}",
+            event_id=came.event_id,
+            event_type=came.event_type,
+            payment_id=came.payment_id,
+            occurred_at_us=came.occurred_at_us,
+            lines=(Line(slot.account, over), Line(waits, -over)),
+        )
+        self._follow(entry, came.event_id)
+        return True
+
+    def _follow(self, entry: Entry, cause: str) -> None:
+        """Applies an entry of this lane's own accounts that follows from an event, and keeps it for the journal."""
+        breaches = entry.breaches
+        for line in entry.lines:
+            slot = self._slots.get(line.account) or self._route(line.account)
+            code = self._apply(slot, line.debit_minor, entry.occurred_at_us, entry.event_id, entry.entry_id)
+            if code is not None:
+                breaches = (*breaches, Breach(code=code, account=slot.account))
+        if breaches is not entry.breaches:
+            entry = msgspec.structs.replace(entry, breaches=breaches)
+        self._decided.append((entry, cause))
 
     def _apply(self, slot: Slot, debit_minor: int, at_us: int, event_id: str, entry_id: str) -> BreachCode | None:
         self.drift_minor += debit_minor
@@ -143,7 +329,7 @@ class Book:
         cap = nature.cap_minor
         return BreachCode.ABOVE_CAP if cap is not None and posted > cap and change > 0 else None
 
-    def _send(self, fact: Fact, slot: Slot, debit_minor: int) -> None:
+    def _send(self, fact: Fact, slot: Slot, debit_minor: int, claim_minor: int = 0) -> None:
         leg = Leg(
             entry_id=fact.event_id,
             event_id=fact.event_id,
@@ -153,6 +339,8 @@ class Book:
             account=slot.account,
             debit_minor=debit_minor,
             occurred_at_us=fact.occurred_at_us,
+            reference_id=fact.body.refund_id or None,
+            claim_minor=claim_minor,
         )
         self._outbox[slot.lane].append(leg)
         self._count_in_flight(debit_minor, fact.occurred_at_us, fact.event_id)
@@ -198,6 +386,11 @@ class Book:
         """The legs to other lanes since the last call, by lane, in the order of their entries."""
         outbox, self._outbox = self._outbox, defaultdict(list)
         return outbox
+
+    def take_decided(self) -> list[tuple[Entry, str]]:
+        """Entries that followed from others since the last call, each with the event that let it come about."""
+        decided, self._decided = self._decided, []
+        return decided
 
     # --- reading
 

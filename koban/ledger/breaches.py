@@ -14,3 +14,5 @@ class BreachCode(StrEnum):
     """A limited account was overdrawn, or overdrawn further."""
     ABOVE_CAP = "above_cap"
     """A wallet came to hold more than it may."""
+    REFUND_NOT_FUNDED = "refund_not_funded"
+    """A refund reached the wallet while it still waited for its merchant's money."""

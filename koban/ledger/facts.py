@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from koban.events import Line
+from koban.records import WaitingRefund
 
 
 class Tender(msgspec.Struct, frozen=True, gc=False):
@@ -29,6 +30,9 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     funding_id: str | None = None
     bank_id: str = ""
     captured_minor: int = 0
+    refund_id: str = ""
+    transfer_id: str = ""
+    withdrawal_id: str = ""
     receiver_wallet_id: str = ""
     kind: str = ""
     fee_minor: int = 0
@@ -41,7 +45,10 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     shard: str | None = None
     returned_minor: int = 0
     lot: str = ""
+    lot_kind: str = "points_ltd"
     lines: tuple[Line, ...] = ()
+    approvals: tuple[str, ...] = ()
+    currency: str = "JPY"
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
@@ -69,6 +76,10 @@ class ArrivedLeg(msgspec.Struct, frozen=True, gc=False):
     account: str
     debit_minor: int
     occurred_at_us: int
+    event_type: str = ""
+    payment_id: str | None = None
+    reference_id: str | None = None
+    claim_minor: int = 0
 
 
 class ArrivedLegs(msgspec.Struct, frozen=True, gc=False):
@@ -88,7 +99,23 @@ class StoredBalance(msgspec.Struct, frozen=True, gc=False):
     entry_id: str
 
 
+class StoredEntry(msgspec.Struct, frozen=True, gc=False):
+    """What the lives of payments, transfers and withdrawals are rebuilt from: an entry of the journal."""
+
+    entry_id: str
+    event_id: str
+    event_type: str
+    occurred_at_us: int
+    payment_id: str | None = None
+    lines: tuple[Line, ...] = ()
+    reference_id: str | None = None
+    counterparty: str | None = None
+    split: tuple[Line, ...] = ()
+
+
 decode_fact = msgspec.json.Decoder(Fact).decode
 """The fact in a valid event's JSON. Raises msgspec.DecodeError when it is none."""
 decode_legs = msgspec.json.Decoder(ArrivedLegs).decode
+decode_entry = msgspec.json.Decoder(StoredEntry).decode
+decode_waiting = msgspec.json.Decoder(WaitingRefund).decode
 decode_balance = msgspec.json.Decoder(StoredBalance).decode

@@ -78,6 +78,16 @@ def tender_account(wallet_id: str, tender: Tender) -> str:
     return money(wallet_id, kind, tender.lot)
 
 
+def payable(body: Body) -> str:
+    """What a merchant is owed."""
+    return f"M.{part(body.merchant_id)}.payable"
+
+
+def reserved(body: Body) -> str:
+    """What a merchant has set aside for refunds."""
+    return f"M.{part(body.merchant_id)}.refund_reserved"
+
+
 def _merchant(body: Body, kind: str) -> str:
     return f"M.{part(body.merchant_id)}.{kind}"
 
@@ -170,7 +180,7 @@ def _hold_ended(body: Body, balances: Balances) -> list[Line]:
         left -= taken
         lines.append(Line(held(wallet, tender.kind, tender.lot), tender.amount_minor))
         lines += _entry((tender_account(wallet, tender), taken - tender.amount_minor))
-    return [*lines, *_entry((_merchant(body, "payable"), -body.captured_minor))]
+    return [*lines, *_entry((payable(body), -body.captured_minor))]
 
 
 def _hold_released(body: Body, balances: Balances) -> list[Line]:
@@ -197,11 +207,11 @@ def _payment_canceled(body: Body, balances: Balances) -> list[Line]:
 
 def _refund_requested(body: Body, balances: Balances) -> list[Line]:
     """Reserved without asking: the funds are another owner's. A merchant that lacks them shows as a breach there."""
-    return _move(_merchant(body, "payable"), _merchant(body, "refund_reserved"), body.amount_minor)
+    return _move(payable(body), reserved(body), body.amount_minor)
 
 
 def _refund_completed(body: Body, balances: Balances) -> list[Line]:
-    return [Line(_merchant(body, "refund_reserved"), body.amount_minor), *_given_back(body, balances)]
+    return [Line(reserved(body), body.amount_minor), *_given_back(body, balances)]
 
 
 def _given_back(body: Body, balances: Balances) -> Iterable[Line]:
@@ -261,7 +271,7 @@ def _withdrawal_failed(body: Body, balances: Balances) -> list[Line]:
 def _settled(body: Body, balances: Balances) -> list[Line]:
     net = body.gross_minor - body.fee_minor - body.tax_minor - body.early_fee_minor
     return _entry(
-        (_merchant(body, "payable"), body.gross_minor),
+        (payable(body), body.gross_minor),
         (_merchant(body, "payout_transit"), -net),
         ("R.fee", -body.fee_minor),
         ("L.tax", -body.tax_minor),
@@ -274,7 +284,7 @@ def _payout_paid(body: Body, balances: Balances) -> list[Line]:
 
 
 def _payout_failed(body: Body, balances: Balances) -> list[Line]:
-    return _move(_merchant(body, "payout_transit"), _merchant(body, "payable"), body.amount_minor)
+    return _move(_merchant(body, "payout_transit"), payable(body), body.amount_minor)
 
 
 # --- campaigns and cashback
@@ -333,7 +343,7 @@ def _campaign_closed(body: Body, balances: Balances) -> list[Line]:
 
 
 def _points_expired(body: Body, balances: Balances) -> list[Line]:
-    return _move(money(body.wallet_id, "points_ltd", body.lot), "R.breakage", body.amount_minor)
+    return _move(money(body.wallet_id, body.lot_kind, body.lot), "R.breakage", body.amount_minor)
 
 
 def _adjusted(body: Body, balances: Balances) -> list[Line]:

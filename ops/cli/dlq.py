@@ -144,8 +144,9 @@ def replay(
 ) -> None:
     """Send dead letters to the gate again, as they are or mended.
 
-    Each is judged first by the gate's own rules; what it would reject again is not sent. Sending twice does no harm:
-    the gate knows the event by its id. Exits 1 unless all could be sent.
+    Each is judged first by the gate's own rules; what it would reject again is not sent. What the ledger refused goes
+    to the ledger alone, to be judged anew under its own id. Sending twice does no harm:
+    the gate knows the event by its id, the ledger what it is about. Exits 1 unless all could be sent.
     """
     _check_choice(places, reason, edit, fields)
     configured = settings()

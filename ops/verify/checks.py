@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from koban.settings import Settings
 from ops.audit.findings import LaneAudit, NothingSealedError
 from ops.audit.ledger import audit
 from ops.kafka_log import LogRecord, read_topics, topic_names
-from ops.verify import books
+from ops.verify import books, lives
 from ops.verify.judge import Judgement, fault, judge
 
 DIFFERENCES_SHOWN = 10
@@ -84,6 +84,28 @@ class Evidence:
             for record, event in zip((r for r in self._valid_records if r.value), self.valid, strict=True)
         )
         return books.late(arrivals, self.settings.watermark_delay_s * 1_000_000)
+
+    @cached_property
+    def replays(self) -> list[dict[str, Any]]:
+        """What the ledger was asked to judge again."""
+        return list(self._values("ledger-replays"))
+
+    @cached_property
+    def lives(self) -> lives.Lives:
+        """What the ledger must have made of the events. A replay comes long after its event, so all come last."""
+        return lives.judge_all((*self.valid, *self.replays))
+
+    @cached_property
+    def waiting(self) -> dict[str, dict[str, Any]]:
+        """Refunds that wait for their merchant's money, by the event that asked for them, in their order."""
+        found: dict[str, dict[str, Any]] = {}
+        for record in read_topics(self.settings.kafka_bootstrap, ["refunds-waiting"]):
+            assert record.key is not None
+            if record.value is None:
+                found.pop(record.key.decode(), None)
+            else:
+                found[record.key.decode()] = json.loads(record.value)
+        return found
 
     @cached_property
     def dead_letters(self) -> list[LogRecord]:
@@ -228,22 +250,89 @@ def _unexplained(evidence: Evidence) -> Iterator[str]:
             yield f"payments {record.partition}/{record.offset} is faulty ({why}), but no dead letter"
 
 
+def check_refusals(evidence: Evidence) -> Check:
+    """The ledger refused what breaks a rule of a payment's life, by the rule's name, and nothing else."""
+    expected = evidence.lives.refused
+    actual: dict[str, str | None] = {}
+    posted = {entry["event_id"] for entry in evidence.journal}
+    for letter in evidence.dead_letters:
+        if letter.header("koban_stage") == "ledger" and letter.header("koban_reason_code") == "refused":
+            event_id = _event_id(letter.value)
+            if event_id not in posted and letter.header("koban_origin_topic") != "cashback":
+                actual[event_id] = (letter.header("koban_reason") or "").partition(":")[0]
+    return _compare("refusals", expected, actual)
+
+
+def _event_id(value: bytes | None) -> str:
+    return str(json.loads(value or b"{}").get("event_id"))
+
+
 def check_entries(evidence: Evidence) -> Check:
-    """One balanced entry an event that moves money, for the right amount; none for others."""
+    """One balanced entry an event that has an effect and was not refused, for the right amount; none for others."""
     expected: dict[str, int | None] = {}
     for event in (*evidence.events, *evidence.cashback):
         amount = books.moved_minor(event)
-        if amount != 0:
-            expected[event["event_id"]] = amount
-    seen = Counter(entry["event_id"] for entry in evidence.journal)
+        if event["event_id"] not in evidence.lives.refused and amount != 0:
+            expected[event["event_id"]] = evidence.lives.asked_minor.get(event["event_id"], amount)
+            if event["event_type"] == "RefundRequested":
+                expected[event["event_id"]] = 0  # the money moves in an entry of its own
+    own = [entry for entry in evidence.journal if entry["entry_id"] == entry["event_id"]]
+    seen = Counter(entry["event_id"] for entry in own)
     faults = [f"event {e} has {seen[e]} entries" for e in expected.keys() | seen.keys() if seen[e] != (e in expected)]
-    for entry in evidence.journal:
-        debits = sum(line["debit_minor"] for line in entry["lines"] if line["debit_minor"] > 0)
-        if sum(line["debit_minor"] for line in entry["lines"]) != 0:
-            faults.append(f"entry {entry['entry_id']} does not sum to 0")
-        if expected.get(entry["event_id"]) not in (None, debits):
-            faults.append(f"entry {entry['entry_id']}: {debits}, expected {expected[entry['event_id']]}")
-    return Check("journal entries", len(expected), len(evidence.journal), not faults, faults[:DIFFERENCES_SHOWN])
+    faults += [
+        f"entry {entry['entry_id']} does not sum to 0"
+        for entry in evidence.journal
+        if sum(line["debit_minor"] for line in entry["lines"]) != 0
+    ]
+    faults += [
+        f"entry {entry['entry_id']}: {_debits(entry)}, expected {expected[entry['event_id']]}"
+        for entry in own
+        if expected.get(entry["event_id"]) not in (None, _debits(entry))
+    ]
+    return Check("journal entries", len(expected), len(own), not faults, faults[:DIFFERENCES_SHOWN])
+
+
+def _debits(entry: Mapping[str, Any]) -> int:
+    return sum(int(line["debit_minor"]) for line in entry["lines"] if line["debit_minor"] > 0)
+
+
+def check_following(evidence: Evidence) -> Check:
+    """Each refund that was asked for has its money reserved or waits for it, and what was above a cap was moved on."""
+    events = {event["event_id"]: event for event in evidence.events if event["event_id"] not in evidence.lives.refused}
+    asked = {
+        e: event["body"]["amount_minor"] for e, event in events.items() if event["event_type"] == "RefundRequested"
+    }
+    expected = {f"{e}:reserved": amount for e, amount in asked.items() if e not in evidence.waiting}
+    following = [entry for entry in evidence.journal if entry["entry_id"] != entry["event_id"]]
+    check = _compare(
+        "refunds with their money reserved",
+        expected,
+        {entry["entry_id"]: _debits(entry) for entry in following if entry["entry_id"].endswith(":reserved")},
+    )
+    if len(following) != len({entry["entry_id"] for entry in following}):
+        check.differences.append("an entry that follows from an event is there twice")
+    for entry in following:
+        word, event = entry["entry_id"].split(":")[1], events.get(entry["event_id"])
+        if event is None or (word == "over_limit" and _debits(entry) > event["body"].get("amount_minor", 10**18)):
+            check.differences.append(f"entry {entry['entry_id']} follows from nothing")
+    check.ok = not check.differences
+    return check
+
+
+def check_waiting(evidence: Evidence) -> Check:
+    """Who waits was asked for, is not completed, and the first of each merchant can't be paid yet."""
+    faults, firsts = [], set()
+    asked = {event["event_id"] for event in evidence.events if event["event_type"] == "RefundRequested"}
+    for event_id, refund in evidence.waiting.items():
+        account = refund["account"]
+        if event_id not in asked or event_id in evidence.lives.refused:
+            faults.append(f"refund {refund['refund_id']} waits, but nobody asked for it")
+        there = evidence.balances.get(account, {"posted_minor": 0})["posted_minor"]
+        if account not in firsts and there >= refund["amount_minor"]:
+            faults.append(f"refund {refund['refund_id']} waits, but {account} has {there}")
+        firsts.add(account)
+    number = len(evidence.waiting)
+    return Check("refunds waiting for funds", number, number - len(faults), not faults, faults[:DIFFERENCES_SHOWN])
 
 
 def check_balances(evidence: Evidence) -> Check:
@@ -345,7 +434,10 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     check_gate,
     check_sum,
     check_dead_letters,
+    check_refusals,
     check_entries,
+    check_following,
+    check_waiting,
     check_balances,
     check_in_flight,
     check_trial_balance,
@@ -374,4 +466,5 @@ def run(settings: Settings, checks: Iterable[Callable[[Evidence], Check]] = CHEC
 def missing_topics(settings: Settings) -> set[str]:
     """Topics that verify reads and that do not exist."""
     wanted = {"payments", "payments-valid", "payments-dlq", "journal", "balances", "volumes", "cashback", "alerts"}
+    wanted |= {"ledger-replays", "refunds-waiting"}
     return wanted - topic_names(settings.kafka_bootstrap)

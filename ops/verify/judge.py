@@ -135,7 +135,21 @@ def _fault_of_event(event: dict[str, Any]) -> str | None:
     for name in POSITIVE:
         if name in body and (type(body[name]) is not int or body[name] <= 0):
             return f"body.{name} is not above 0"
-    return _fault_of_tenders(body) or _fault_of_text(event, body)
+    return _fault_of_tenders(body) or _fault_of_sums(event["event_type"], body) or _fault_of_text(event, body)
+
+
+def _fault_of_sums(kind: str, body: dict[str, Any]) -> str | None:
+    """What several fields must say together, and in which currency."""
+    if body.get("currency", "JPY") != "JPY":
+        return "another currency"
+    if kind in ("AdjustmentPosted", "FraudCompensated") and sum(line["debit_minor"] for line in body["lines"]) != 0:
+        return "lines do not sum to 0"
+    approvals = body.get("approvals")
+    if approvals is not None and len(set(approvals)) < (1 if kind == "ClawbackWrittenOff" else 2):
+        return "one person alone"
+    if body.get("captured_minor", 0) > body.get("authorized_minor", 10**18):
+        return "more captured than authorised"
+    return None
 
 
 def _fault_of_tenders(body: dict[str, Any]) -> str | None:

@@ -11,10 +11,14 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from koban.events import PLATFORM_EVENTS
+from koban.ledger.accounts import owner_of
 from koban.ledger.book import Book
-from koban.ledger.facts import Fact, decode_balance, decode_fact, decode_legs
+from koban.ledger.facts import Fact, decode_balance, decode_entry, decode_fact, decode_legs, decode_waiting
+from koban.ledger.outcomes import Outcome
 from koban.ledger.postings import UnknownEventTypeError
-from koban.records import Entry, Leg, Legs
+from koban.ledger.refusals import Refusal
+from koban.ledger.steps import apply
+from koban.records import Entry, Leg, Legs, WaitingRefund
 from schemas import codec
 from schemas.cloudevents import HeaderMaker, Headers
 from schemas.dead_letters import DeadLetter
@@ -23,8 +27,8 @@ from schemas.partitioning import lane_of
 from streams.transport import Batch, Lane, LaneLog
 from streams.transport.batch import Record
 
-VALID, CASHBACK, LEGS = TOPICS = ("payments-valid", "cashback", "ledger-legs")
-JOURNAL, BALANCES, DEAD_LETTERS = "journal", "balances", "payments-dlq"
+VALID, CASHBACK, LEGS, REPLAYS = TOPICS = ("payments-valid", "cashback", "ledger-legs", "ledger-replays")
+JOURNAL, BALANCES, WAITING, DEAD_LETTERS = "journal", "balances", "refunds-waiting", "payments-dlq"
 LEGS_IN_RECORD_MAX = 2_000
 
 _encode = msgspec.json.Encoder().encode
@@ -55,15 +59,34 @@ class LedgerLane(Lane):
         self._trial_balance = trial_balance
 
     async def restore(self, log: LaneLog) -> None:
-        """Rebuilds the book from the balances that the lane itself wrote."""
+        """Rebuilds the book from the balances, the waiting refunds and the journal that the lane itself wrote."""
         restore = self.book.restore
         async for records in log.read(BALANCES):
             for record in records:
                 if record.value is not None:
                     restore(decode_balance(record.value))
+        await self._restore_waiting(log)
+        store = self.book.store
+        async for records in log.read(JOURNAL):
+            for record in records:
+                if record.value is not None and record.key is not None:
+                    apply(decode_entry(record.value), record.key.decode(), store)
         self.book.check()
         self._imbalance(0)
         self._trial_balance(self.book.families)
+
+    async def _restore_waiting(self, log: LaneLog) -> None:
+        """Queues come back in their order: a refund is written once when it begins to wait, and once when it ends."""
+        there: dict[bytes, WaitingRefund] = {}
+        async for records in log.read(WAITING):
+            for record in records:
+                assert record.key is not None
+                if record.value is None:
+                    there.pop(record.key, None)
+                else:
+                    there[record.key] = decode_waiting(record.value)
+        for refund in there.values():
+            self.book.waiting.restore(refund)
 
     async def on_batch(self, batch: Batch) -> None:
         """Posts events or applies legs, then writes what that left behind; nothing, when the books don't balance."""
@@ -72,6 +95,7 @@ class LedgerLane(Lane):
         drift_minor = self.book.drift_minor
         self._imbalance(drift_minor)
         assert drift_minor == 0, f"lane {self.partition} is out of balance by {drift_minor} yen"
+        self._emit_decided(batch, times, at_us)
         self._emit_legs(batch, times, at_us)
         self._emit_balances(batch, times, at_us)
         self._trial_balance(self.book.families)
@@ -83,8 +107,9 @@ class LedgerLane(Lane):
 
         Each record goes all the way before the next one is read: what it needs is then still in the processor's cache.
         """
-        post, emit, stamp = self.book.post, batch.emit, _stamp("journal-entry", at_us)
-        read = decode_fact if batch.topic == VALID else _cashback
+        post, stamp = self.book.post, _stamp("journal-entry", at_us)
+        emit = batch.emitter(JOURNAL, self.partition)
+        read = _cashback if batch.topic == CASHBACK else decode_fact
         times: dict[str, int] = {}
         for record in batch.records:
             try:
@@ -94,18 +119,14 @@ class LedgerLane(Lane):
                 continue
             if entry is None:
                 continue
-            times[entry.event_id] = record.timestamp
-            emit(
-                JOURNAL,
-                _encode(entry),
-                key=record.key,
-                headers=_headers_of_entry(stamp, entry),
-                timestamp_ms=record.timestamp,
-                partition=self.partition,
-            )
+            if isinstance(entry, Refusal):
+                self._refuse(batch, record, entry, at_us)
+                continue
+            times[entry.event_id] = timestamp_ms = record.timestamp
+            emit(_encode(entry), record.key, _headers_of_entry(stamp, entry), timestamp_ms)
             for breach in entry.breaches:
                 self._count(f"breach_{breach.code}", 1)
-        self._count("posted", len(times))
+        self._count(Outcome.POSTED, len(times))
         return times
 
     def _arrive(self, batch: Batch) -> dict[str, int]:
@@ -125,15 +146,24 @@ class LedgerLane(Lane):
 
     # --- out
 
+    def _refuse(self, batch: Batch, record: Record, refusal: Refusal, at_us: int) -> None:
+        self._dead_letter(batch, record, InvalidEvent(ReasonCode.REFUSED, refusal.reason), at_us)
+        self._count(Outcome.REFUSED, 1)
+        self._count(f"refused_{refusal.code}", 1)
+
     def _reject(self, batch: Batch, record: Record, error: Exception, at_us: int) -> None:
+        self._dead_letter(batch, record, _reason(record.value or b"", error), at_us)
+        self._count(Outcome.REJECTED, 1)
+
+    def _dead_letter(self, batch: Batch, record: Record, error: InvalidEvent, at_us: int) -> None:
         letter = DeadLetter.of(
-            _reason(record.value or b"", error),
+            error,
             stage="ledger",
             topic=batch.topic,
             partition=batch.partition,
             offset=record.offset,
             at_us=at_us,
-            producer="gate" if batch.topic == VALID else "cashback",
+            producer="cashback" if batch.topic == CASHBACK else "gate",
         )
         batch.emit(
             DEAD_LETTERS,
@@ -143,7 +173,33 @@ class LedgerLane(Lane):
             timestamp_ms=record.timestamp,
             partition=self.partition,
         )
-        self._count("rejected", 1)
+
+    def _emit_decided(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
+        """Entries that followed from the batch's: each carries the timestamp of the record that let it come about."""
+        stamp = _stamp("journal-entry", at_us)
+        for entry, cause in self.book.take_decided():
+            times[entry.event_id] = times[cause]
+            batch.emit(
+                JOURNAL,
+                _encode(entry),
+                key=owner_of(entry.lines[0].account).encode(),
+                headers=_headers_of_entry(stamp, entry),
+                timestamp_ms=times[cause],
+                partition=self.partition,
+            )
+            for breach in entry.breaches:
+                self._count(f"breach_{breach.code}", 1)
+        for event_id, refund in self.book.waiting.take_changed().items():
+            key = event_id.encode()
+            batch.emit(
+                WAITING,
+                None if refund is None else _encode(refund),
+                key=key,
+                headers=_headers.derived("waiting-refund", event_id, at_us),
+                timestamp_ms=times[event_id],
+                partition=self.partition,
+            )
+            self._count("refund_waits" if refund is not None else "refund_waits_no_more", 1)
 
     def _emit_legs(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
         """Legs of one destination share records: each carries the timestamp of its first leg, the one waiting most."""
@@ -161,21 +217,11 @@ class LedgerLane(Lane):
         )
 
     def _emit_balances(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
-        emit, stamp, lane = batch.emit, _stamp("balance", at_us), self.partition
+        emit, stamp = batch.emitter(BALANCES, self.partition), _stamp("balance", at_us)
         for balance in self.book.take_touched():
             key, event_id = balance.account.encode(), balance.event_id
-            emit(
-                BALANCES,
-                _encode(balance),
-                key=key,
-                headers=[
-                    *stamp,
-                    ("ce_id", b"%b:%d" % (key, balance.version)),
-                    ("ce_causationid", event_id.encode()),
-                ],
-                timestamp_ms=times[event_id],
-                partition=lane,
-            )
+            headers = [*stamp, ("ce_id", b"%b:%d" % (key, balance.version)), ("ce_causationid", event_id.encode())]
+            emit(_encode(balance), key, headers, times[event_id])
 
 
 def _cashback(raw: bytes) -> Fact:
@@ -203,8 +249,7 @@ def _stamp(record_type: str, at_us: int) -> Headers:
 
 
 def _headers_of_entry(stamp: Headers, entry: Entry) -> Headers:
-    event_id = entry.event_id.encode()
-    headers = [*stamp, ("ce_id", event_id), ("ce_causationid", event_id)]
+    headers = [*stamp, ("ce_id", entry.entry_id.encode()), ("ce_causationid", entry.event_id.encode())]
     if entry.payment_id is not None:
         headers.append(("ce_correlationid", entry.payment_id.encode()))
     return headers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -35,6 +35,10 @@ class Output(NamedTuple):
     timestamp_ms: int | None
 
 
+Emitter = Callable[[bytes | None, bytes | None, list[tuple[str, bytes]], int], None]
+"""Writes one record: value, key, headers, Kafka timestamp in ms."""
+
+
 class Batch:
     """Consecutive records of one partition, in order of offset, never empty.
 
@@ -65,6 +69,15 @@ class Batch:
         Records of one topic and partition keep the order in which they were emitted. ``value`` None is a tombstone.
         """
         self.outputs.append(Output(topic, partition, key, value, headers or [], timestamp_ms))
+
+    def emitter(self, topic: str, partition: int) -> Emitter:
+        """``emit`` for one place, quicker: for stages that write a record there for nearly every one they read."""
+        append = self.outputs.append
+
+        def emit(value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], timestamp_ms: int) -> None:
+            append(Output(topic, partition, key, value, headers, timestamp_ms))
+
+        return emit
 
     def __len__(self) -> int:
         return len(self.records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from streams.transport.batch import Batch, Output, Record
+from streams.transport.batch import Batch, Emitter, Output, Record
 
 
 class Slot:
@@ -74,6 +74,23 @@ class Outbox:
             slot.append(0, timestamp_ms, key, value, headers)
         slot.count += 1
 
+    def emitter(self, topic: str, partition: int) -> Emitter:
+        """``add`` for one place: what is looked up for each record there is looked up once."""
+        slot: Slot | None = None
+
+        def emit(value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], timestamp_ms: int) -> None:
+            nonlocal slot
+            if slot is None:
+                slot = self.slots.get((topic, partition))
+                if slot is None:
+                    slot = self.slots[topic, partition] = Slot(self._new_builder())
+            if slot.append(slot.count, timestamp_ms, key, value, headers) is None:
+                slot.roll(self._new_builder())
+                slot.append(0, timestamp_ms, key, value, headers)
+            slot.count += 1
+
+        return emit
+
     def settle(self) -> None:
         """Places what was late; the partitions of all its topics are known by now."""
         late, self.late = self.late, []
@@ -116,6 +133,9 @@ class WritingBatch(Batch):
         partition: int | None = None,
     ) -> None:
         self.outbox.add(topic, partition, key, value, headers or [], timestamp_ms)
+
+    def emitter(self, topic: str, partition: int) -> Emitter:
+        return self.outbox.emitter(topic, partition)
 
     def forget_outputs(self) -> None:
         """Before the batch is tried again."""

@@ -20,7 +20,7 @@ from kafka import KafkaProducer
 from koban.ledger.book import Book, state_hash
 from koban.ledger.facts import decode_balance, decode_fact
 from koban.settings import Settings
-from ops import topics
+from ops import dead_letters, topics
 from ops.kafka_log import end_offsets, read_topics
 from ops.platform import platform
 from schemas.partitioning import lane_of
@@ -64,12 +64,14 @@ class Traffic:
     def _amount(self) -> int:
         return self._random.randrange(1, 500)
 
-    def _event(self, event_type: str, body: dict[str, Any], lines: dict[str, int]) -> tuple[str, str, bytes]:
+    def _event(
+        self, event_type: str, body: dict[str, Any], lines: dict[str, int], payment: str = ""
+    ) -> tuple[str, str, bytes]:
         number = next(self._numbers)
-        payment = f"{self._name}-p{number}"
         value = {
             "event_type": event_type, "event_id": f"{self._name}-e{number}", "occurred_at_us": AT_US + number,
-            "aggregate": "payment", "aggregate_id": payment, "aggregate_seq": 1, "body": body,
+            "aggregate": "payment", "aggregate_id": payment or f"{self._name}-p{number}", "aggregate_seq": 1,
+            "body": body,
         }  # fmt: skip
         for account, debit in lines.items():
             before = self.books.get(account, (0, 0))
@@ -94,7 +96,14 @@ class Traffic:
         return [self._event("PaymentCompleted", body, lines)]
 
     def _refund(self) -> list[tuple[str, str, bytes]]:
+        """A payment and a refund of a part of it: its merchant always has the money, which came just before."""
         wallet, merchant, amount = self._wallet(), f"m{self._random.randrange(20)}", self._amount()
+        payment = f"{self._name}-r{next(self._numbers)}"
+        paid = [{"kind": "money_lite", "amount_minor": amount + 50}]
+        bought = {
+            "wallet_id": wallet, "merchant_id": merchant, "store_id": "s", "amount_minor": amount + 50, "tenders": paid,
+        }  # fmt: skip
+        sold = {f"U.{wallet}.money_lite": amount + 50, f"M.{merchant}.payable": -amount - 50}
         tenders = [{"kind": "money_lite", "amount_minor": amount}]
         body = {
             "wallet_id": wallet,
@@ -104,15 +113,20 @@ class Traffic:
             "tenders": tenders,
         }
         asked = {f"M.{merchant}.payable": amount, f"M.{merchant}.refund_reserved": -amount}
-        paid = {f"M.{merchant}.refund_reserved": amount, f"U.{wallet}.money_lite": -amount}
-        return [self._event("RefundRequested", body, asked), self._event("RefundCompleted", body, paid)]
+        given = {f"M.{merchant}.refund_reserved": amount, f"U.{wallet}.money_lite": -amount}
+        self.entries += 1  # that it was asked for, besides what was reserved
+        return [
+            self._event("PaymentCompleted", bought, sold, payment),
+            self._event("RefundRequested", body, asked, payment),
+            self._event("RefundCompleted", body, given, payment),
+        ]
 
     def _transfer(self) -> list[tuple[str, str, bytes]]:
         wallet, amount = self._wallet(), self._amount()
         other = wallet + "x"
         body = {
-            "wallet_id": wallet, "receiver_wallet_id": other, "transfer_id": "t", "kind": "money",
-            "amount_minor": amount,
+            "wallet_id": wallet, "receiver_wallet_id": other, "transfer_id": f"t{next(self._numbers)}",
+            "kind": "money", "amount_minor": amount,
         }  # fmt: skip
         sent = {f"U.{wallet}.money": amount, "L.p2p_transit": -amount}
         taken = {"L.p2p_transit": amount, f"U.{other}.money": -amount}
@@ -138,15 +152,15 @@ class Rig:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.logs: list[Path] = []
 
-    def start(self, count: int = 1) -> None:
+    def start(self, count: int = 1, stage: str = "ledger") -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("KOBAN_")}
         for _ in range(count):
-            log = self._folder / f"ledger-{next(NUMBERS)}.log"
+            log = self._folder / f"{stage}-{next(NUMBERS)}.log"
             self.logs.append(log)
             environ = {**kept, **self.settings.environ(), "KOBAN_METRICS_PORT": "0", "KOBAN_BATCH_RECORDS_MAX": "300"}
             with log.open("w") as target:
                 self.workers.append(
-                    subprocess.Popen([sys.executable, "-m", "streams.ledger"], cwd=ROOT, env=environ, stderr=target)
+                    subprocess.Popen([sys.executable, "-m", f"streams.{stage}"], cwd=ROOT, env=environ, stderr=target)
                 )
 
     def kill(self, number: int) -> None:
@@ -179,6 +193,29 @@ class Rig:
         deadline = time.monotonic() + within_s
         while self.written() < offsets:
             assert time.monotonic() < deadline, self.logs[-1].read_text()[-3000:]
+
+    def letters(self) -> dict[str, dead_letters.Letter]:
+        """Event id → its newest dead letter."""
+        found = dead_letters.search(self.settings, limit=1_000).letters
+        return {msgspec.json.decode(letter.value or b"{}").get("event_id"): letter for letter in reversed(found)}
+
+    def await_letters(self, event_ids: set[str], within_s: float = 60) -> dict[str, dead_letters.Letter]:
+        """Dead letters, once all of these are there."""
+        deadline = time.monotonic() + within_s
+        while not event_ids <= (found := self.letters()).keys():
+            assert time.monotonic() < deadline, f"{sorted(found)}: {self.logs[-1].read_text()[-3000:]}"
+            time.sleep(0.5)
+        return found
+
+    def await_reason(self, event_id: str, rule: str, within_s: float = 60) -> dead_letters.Letter:
+        """An event's newest dead letter, once it names a rule."""
+        deadline = time.monotonic() + within_s
+        while True:
+            letter = self.letters()[event_id]
+            if letter.about is not None and letter.about.reason.startswith(f"{rule}:"):
+                return letter
+            assert time.monotonic() < deadline, letter
+            time.sleep(0.5)
 
     def await_rest(self, entries: int, within_s: float = 120) -> None:
         """Until so many entries are written and no leg is on its way."""
@@ -213,7 +250,7 @@ def added_up(balances: dict[str, dict[str, Any]]) -> Books:
 def check(rig: Rig, traffic: Traffic) -> Books:
     """Nothing lost, nothing twice, no version skipped: journal and balances are the traffic's own books."""
     journal = rig.read("journal")
-    assert Counter(entry["event_id"] for entry in journal).most_common(1)[0][1] == 1
+    assert Counter(entry["entry_id"] for entry in journal).most_common(1)[0][1] == 1
     assert len(journal) == traffic.entries
     folded: Books = {}
     for line in (line for entry in journal for line in entry["lines"]):
@@ -288,3 +325,73 @@ def replayed_hash(traffic: Traffic) -> str:
     for _, _, value in traffic.sent:
         book.post(decode_fact(value))
     return book.state_hash()
+
+
+def said(event_type: str, event_id: str, payment: str = "p", at_us: int = AT_US, **body: Any) -> tuple[str, str, bytes]:
+    """An event as a producer sends it, of wallet w and merchant m."""
+    value = {
+        "event_type": event_type, "event_id": event_id, "occurred_at_us": at_us, "aggregate": "payment",
+        "aggregate_id": payment, "aggregate_seq": 1,
+        "body": {"wallet_id": "w", "merchant_id": "m", "store_id": "s", **body},
+    }  # fmt: skip
+    return "payments", "w", msgspec.json.encode(value)
+
+
+def refund_asked(event_id: str, payment: str = "p", at_us: int = AT_US) -> tuple[str, str, bytes]:
+    tenders = [{"kind": "money", "amount_minor": 1}]
+    return said("RefundRequested", event_id, payment, at_us, refund_id=event_id, amount_minor=1, tenders=tenders)
+
+
+def test_bad_input_ends_as_a_named_refusal_that_can_be_replayed(rig: Rig) -> None:
+    """Through gate and ledger: five wrongs, five names in the dead-letter queue; and one that becomes right later is
+    posted under its own id, by the ledger alone, however often it is replayed."""
+    tenders = [{"kind": "money", "amount_minor": 100}]
+    paid = {"amount_minor": 100, "tenders": tenders}
+    lines = [{"account": "X.fraud", "debit_minor": 9}, {"account": "U.w.money", "debit_minor": -8}]
+    year_later_us = AT_US + 365 * 86_400_000_000 + 1
+    rig.start(1, "gate")
+    rig.start(1)
+    rig.send(
+        [
+            said("PaymentCompleted", "paid", **paid),
+            said("PaymentAuthorized", "held", "h", **paid),
+            *(refund_asked(f"part-{number}") for number in range(50)),
+            said("AdjustmentPosted", "unbalanced", owner_id="w", lines=lines, approvals=["a", "b"]),
+            said("PaymentCaptured", "above", "h", authorized_minor=101, captured_minor=101,
+                 tenders=[{"kind": "money", "amount_minor": 101}]),
+            refund_asked("part-50"),
+            said("PaymentCompleted", "old", "o", **paid),
+            refund_asked("too-late", "o", year_later_us),
+            said("PaymentCompleted", "dollars", "d", currency="USD", **paid),
+            refund_asked("too-soon", "later"),
+        ]
+    )  # fmt: skip
+    expected = {
+        "unbalanced": ("inconsistent", "body.lines sum to 1, not to 0"),
+        "above": ("refused", "above_hold: 101 captured of 100 held"),
+        "part-50": ("refused", "refund_parts: payment p has 50 refunds"),
+        "too-late": ("refused", "refund_too_late: payment o is more than 365 days old"),
+        "dollars": ("unknown_currency", "body.currency: expected a currency that the books keep, got 'USD'"),
+        "too-soon": ("refused", "unknown_payment: no payment later of w"),
+    }
+    letters = rig.await_letters(set(expected))
+    named = {}
+    for event_id, letter in letters.items():
+        assert letter.about is not None
+        named[event_id] = (letter.about.reason_code.value, letter.about.reason)
+    assert named == expected
+    # The payment that it was about comes after all, and the refused refund again, twice.
+    rig.send([said("PaymentCompleted", "came", "later", **paid)])
+    rig.await_rest(entries=3 + 2 * 50 + 1)
+    now_ms = AT_US // 1_000
+    replay = dead_letters.judge(letters["too-soon"], letters["too-soon"].value, now_ms, rig.settings)
+    assert replay.fate is dead_letters.Fate.VALID
+    dead_letters.send(rig.settings, [replay, replay])
+    rig.await_rest(entries=3 + 2 * 50 + 1 + 2)
+    entries = Counter(entry["entry_id"] for entry in rig.read("journal"))
+    assert (entries["too-soon"], entries["too-soon:reserved"], entries.most_common(1)[0][1]) == (1, 1, 1)
+    again = rig.await_reason("too-soon", "refund_exists")
+    assert again.about is not None
+    assert again.about.origin_topic == "ledger-replays"
+    check_sum = sum(debit for debit, _ in added_up(rig.balances()).values())
+    assert check_sum == 0

@@ -15,12 +15,17 @@ from tests.unit.koban.gate.examples import PAYMENT, SENT_MS, raw
 SETTINGS = Settings.from_environ({})
 
 
-def letter(value: bytes | None, code: ReasonCode = ReasonCode.OUT_OF_BOUNDS, stage: str = "gate") -> Letter:
+def letter(
+    value: bytes | None,
+    code: ReasonCode = ReasonCode.OUT_OF_BOUNDS,
+    stage: str = "gate",
+    topic: str = "payments",
+) -> Letter:
     about = DeadLetter(
         reason_code=code,
         reason="why",
         stage=stage,
-        origin_topic="payments",
+        origin_topic=topic,
         origin_partition=1,
         origin_offset=7,
         at_us=SENT_MS * 1_000,
@@ -45,12 +50,33 @@ def test_a_mended_letter_is_valid_and_keyed_by_its_owner() -> None:
     assert (mended.fate, mended.owner, mended.event_id) == (Fate.VALID, "w-00012345", PAYMENT["event_id"])
 
 
-@pytest.mark.parametrize(("code", "stage"), [(ReasonCode.CONFLICT, "gate"), (ReasonCode.REFUSED, "ledger")])
+@pytest.mark.parametrize(("code", "stage"), [(ReasonCode.CONFLICT, "gate"), (ReasonCode.UNKNOWN_TYPE, "ledger")])
 def test_an_id_that_was_used_needs_to_be_changed(code: ReasonCode, stage: str) -> None:
     """A conflict, or what a later stage refused, would come to nothing under its old id."""
     bad = letter(raw(), code, stage)
     assert judge(bad, bad.value, SENT_MS, SETTINGS).fate is Fate.KNOWN
     assert judge(bad, with_fields(bad.value, [("event_id", "new-1")]), SENT_MS, SETTINGS).fate is Fate.VALID
+
+
+@pytest.mark.parametrize("topic", ["payments-valid", "ledger-replays"])
+def test_what_the_ledger_refused_is_judged_again_by_the_ledger_alone(topic: str) -> None:
+    """Its id is known to the gate, and all other stages have taken it in: it goes to the ledger's own topic."""
+    bad = letter(raw(), ReasonCode.REFUSED, "ledger", topic)
+    again = judge(bad, bad.value, SENT_MS, SETTINGS)
+    assert (again.fate, again.topic, again.value, again.owner) == (
+        Fate.VALID,
+        "ledger-replays",
+        bad.value,
+        "w-00012345",
+    )
+    assert judge(bad, with_fields(bad.value, [("body.memo", "other")]), SENT_MS, SETTINGS).fate is Fate.KNOWN
+    renamed = judge(bad, with_fields(bad.value, [("event_id", "new-1")]), SENT_MS, SETTINGS)
+    assert (renamed.fate, renamed.topic) == (Fate.VALID, "payments")
+
+
+def test_a_refused_decision_of_cashback_is_not_replayed() -> None:
+    """It did not come through the gate, and does not belong where it was."""
+    assert judge(letter(raw(), ReasonCode.REFUSED, "ledger", "cashback"), raw(), SENT_MS, SETTINGS).fate is Fate.KNOWN
 
 
 def test_a_tombstone_is_rejected_again() -> None:

@@ -115,7 +115,7 @@ def test_unknown_fields_of_a_newer_producer_are_passed_over() -> None:
         (lambda e: e.update(body=None), "wrong_type", "body", "expected object, got null"),
         (lambda e: e["body"].update(tenders=[]), "out_of_bounds", "body.tenders", "got 0 items"),
         (lambda e: e["body"]["tenders"][0].update(kind="gold"), "out_of_bounds", "body.tenders[0].kind", "got 'gold'"),
-        (lambda e: e["body"].update(currency="USD"), "out_of_bounds", "body.currency", "got 'USD'"),
+        (lambda e: e["body"].update(currency="USD"), "unknown_currency", "body.currency", "got 'USD'"),
         (lambda e: e["body"].update(wallet_id="a\x00b"), "out_of_bounds", "body.wallet_id", r"got 'a\\x00b'"),
         (lambda e: e["body"].update(memo="x" * 300), "out_of_bounds", "body.memo", "302 characters"),
         (lambda e: e["actor"].update(role="x"), "unknown_field", "actor", "got role"),

@@ -19,8 +19,8 @@ def book(lane: int = 0) -> Book:
     return Book(lane, lambda owner: LANES.get(owner, lane))
 
 
-def fact(event_type: str, event_id: str = "e1", at_us: int = 1, **body: object) -> Fact:
-    return Fact(event_type, event_id, at_us, "payment", "p1", msgspec.convert(body, Body))
+def fact(event_type: str, event_id: str = "e1", at_us: int = 1, payment: str = "p1", **body: object) -> Fact:
+    return Fact(event_type, event_id, at_us, "payment", payment, msgspec.convert(body, Body))
 
 
 def top_up(amount_minor: int = 1000, event_id: str = "t1", wallet: str = "u") -> Fact:
@@ -30,7 +30,13 @@ def top_up(amount_minor: int = 1000, event_id: str = "t1", wallet: str = "u") ->
 def payment(amount_minor: int, event_id: str = "e1", wallet: str = "u", kind: str = "money") -> Fact:
     tenders = [{"kind": kind, "amount_minor": amount_minor}]
     return fact(
-        "PaymentCompleted", event_id, wallet_id=wallet, merchant_id="m", amount_minor=amount_minor, tenders=tenders
+        "PaymentCompleted",
+        event_id,
+        payment=f"p-{event_id}",
+        wallet_id=wallet,
+        merchant_id="m",
+        amount_minor=amount_minor,
+        tenders=tenders,
     )
 
 
@@ -146,7 +152,7 @@ def test_an_unknown_account_goes_to_suspense_by_name():
     """A line on no account of the chart is neither lost nor made up: it waits in suspense, and the entry says whose."""
     target = book()
     lines = [{"account": "U.u.gold", "debit_minor": 9}, {"account": "U.u.money", "debit_minor": -9}]
-    entry = posted(target, fact("AdjustmentPosted", lines=lines))
+    entry = posted(target, fact("AdjustmentPosted", lines=lines, approvals=["a", "b"]))
     assert [line.account for line in entry.lines] == ["L.suspense@0", "U.u.money"]
     assert [(breach.code, breach.detail) for breach in entry.breaches] == [(BreachCode.UNKNOWN_ACCOUNT, "U.u.gold")]
     assert target.imbalance_minor() == 0
@@ -157,7 +163,7 @@ def test_no_event_reaches_into_the_ledgers_own_accounts(name):
     """Legs in flight and the parts of other lanes can't be adjusted from outside."""
     target = book()
     lines = [{"account": name, "debit_minor": 9}, {"account": "U.u.money", "debit_minor": -9}]
-    entry = posted(target, fact("AdjustmentPosted", lines=lines))
+    entry = posted(target, fact("AdjustmentPosted", lines=lines, approvals=["a", "b"]))
     assert entry.lines[0].account == "L.suspense@0"
     assert by_account(target)["L.suspense@0"].posted_minor == -9
 
@@ -242,4 +248,4 @@ def test_what_is_read_is_what_is_written():
         entry_id="e", event_id="e", event_type="T", owner="m", account="M.m.payable", debit_minor=-5, occurred_at_us=7
     )
     legs = msgspec.json.encode(Legs(from_lane=0, to_lane=1, legs=(leg,)))
-    assert decode_legs(legs).legs == (ArrivedLeg("e", "e", "M.m.payable", -5, 7),)
+    assert decode_legs(legs).legs == (ArrivedLeg("e", "e", "M.m.payable", -5, 7, "T"),)

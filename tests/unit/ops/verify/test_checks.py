@@ -47,7 +47,13 @@ def _grant(payment: str, amount: int, name: str = "CashbackGranted") -> dict:
 
 def _entry(event: dict, *lines: tuple[str, int]) -> dict:
     lined = [{"account": account, "debit_minor": debit} for account, debit in lines]
-    return {"entry_id": f"j-{event['event_id']}", "event_id": event["event_id"], "lines": lined}
+    return {"entry_id": event["event_id"], "event_id": event["event_id"], "lines": lined}
+
+
+def _refund(name: str, seq: int, payment: str, amount: int = 500) -> dict:
+    tenders = [{"kind": "money", "amount_minor": amount}]
+    body = {"wallet_id": "w1", "merchant_id": "m1", "refund_id": f"r-{payment}", "amount_minor": amount}
+    return _event(name, seq, payment, **body, tenders=tenders)
 
 
 def _log(topic: str, offset: int, value: bytes, **headers: str) -> LogRecord:
@@ -55,44 +61,67 @@ def _log(topic: str, offset: int, value: bytes, **headers: str) -> LogRecord:
 
 
 class World(Evidence):
-    """Two payments, one refund, one duplicate and one dead letter, and what every store holds of them."""
+    """Two payments, one refund and one that waits, one duplicate, one dead letter and one refusal, and what every store
+    holds of them."""
 
     def __init__(self) -> None:
         super().__init__(Settings(data_dir=Path("data"), lake_dir=Path("lake")))
         first, second = _paid("p1", 1000), _paid("p2", 2000)
-        refund = _event(
-            "RefundCompleted", 2, "p1", wallet_id="w1", merchant_id="m1", refund_id="r1", amount_minor=500,
-            tenders=[{"kind": "money", "amount_minor": 500}],
+        asked, refund = _refund("RefundRequested", 2, "p1"), _refund("RefundCompleted", 3, "p1")
+        again = _refund("RefundRequested", 4, "p1")
+        waits = _refund("RefundRequested", 2, "p2", 1_900)
+        settled = _event(
+            "SettlementClosed", 1, "m1", aggregate="merchant", merchant_id="m1", settlement_id="s", period="2025-11",
+            gross_minor=1000, fee_minor=0, tax_minor=0, fee_rate_bp=160,
         )  # fmt: skip
         bad = b'{"event_type": "PaymentCompleted", "body": {"amount_minor": -300}}'
-        values = [json.dumps(event).encode() for event in (first, second, first, refund)]
+        values = [json.dumps(event).encode() for event in (first, second, first, asked, refund, again, settled, waits)]
         self.raw = [_log("payments", i, value) for i, value in enumerate([*values, bad])]
-        self.valid = [first, second, refund]
+        self.valid = [first, second, asked, refund, again, settled, waits]
+        self.replays: list[dict[str, Any]] = []
+        self.waiting = {
+            waits["event_id"]: {
+                "refund_id": "r-p2",
+                "account": "M.m1.payable",
+                "amount_minor": 1_900,
+                "payment_id": "p2",
+            }
+        }
         self.dead_letters = [
             _log(
                 "payments-dlq", 0, bad, koban_stage="gate", koban_reason_code="CONTRACT", koban_reason="event_id",
-                koban_origin_topic="payments", koban_origin_partition="0", koban_origin_offset="4",
-            )
+                koban_origin_topic="payments", koban_origin_partition="0", koban_origin_offset="8",
+            ),
+            _log(
+                "payments-dlq", 1, values[5], koban_stage="ledger", koban_reason_code="refused",
+                koban_reason="refund_exists: why", koban_origin_topic="payments-valid", koban_origin_partition="0",
+                koban_origin_offset="4",
+            ),
         ]  # fmt: skip
         self.cashback = [_grant("p1", 200), _grant("p2", 150), _grant("p1", 100, "CashbackClawedBack")]
         pot, points = "C.spring.available", "U.w1.points"
         self.journal = [
             _entry(first, ("U.w1.money", 1000), ("M.m1.payable", -1000)),
             _entry(second, ("U.w1.money", 2000), ("M.m1.payable", -2000)),
-            _entry(refund, ("M.m1.payable", 500), ("U.w1.money", -500)),
+            _entry(asked),
+            _entry(asked, ("M.m1.payable", 500), ("M.m1.refund_reserved", -500)),
+            _entry(refund, ("M.m1.refund_reserved", 500), ("U.w1.money", -500)),
+            _entry(settled, ("M.m1.payable", 1000), ("M.m1.payout_transit", -1000)),
+            _entry(waits),
             _entry(self.cashback[0], (pot, 200), (points, -200)),
             _entry(self.cashback[1], (pot, 150), (points, -150)),
             _entry(self.cashback[2], (points, 100), ("C.spring.closed", -100)),
         ]
-        posted = {"U.w1.money": (-2500, 3), "M.m1.payable": (2500, 3), pot: (-350, 2), points: (250, 3)}
-        posted["C.spring.closed"] = (100, 1)
+        self.journal[3]["entry_id"] += ":reserved"
+        posted = {"U.w1.money": (-2500, 3), "M.m1.payable": (1500, 4), pot: (-350, 2), points: (250, 3)}
+        posted |= {"C.spring.closed": (100, 1), "M.m1.refund_reserved": (0, 2), "M.m1.payout_transit": (1000, 1)}
         self.balances = {a: {"account": a, "posted_minor": p, "version": v} for a, (p, v) in posted.items()}
         self.audited = [LaneAudit(0, seals=2)]
         self.volumes = {("m1", T0 - T0 % 60_000_000): (2, 3000, 1, 500)}
         self.campaigns = {"spring": CAMPAIGN}
         self.alerts: dict[str, dict[str, Any]] = {}
         self.late: set[str] = set()
-        self.documents = {"p1": (2, 1000, 500), "p2": (1, 2000, 0)}
+        self.documents = {"p1": (4, 1000, 500), "p2": (2, 2000, 0)}
         self.lake_event_ids = Counter(event["event_id"] for event in self.valid)
 
 
@@ -142,6 +171,38 @@ def _miscount_a_minute(world: World) -> None:
     world.volumes = dict.fromkeys(world.volumes, (1, 3000, 1, 500))
 
 
+def _refuse_for_another_rule(world: World) -> None:
+    letter = world.dead_letters[1]
+    headers = {k: v.decode() for k, v in letter.headers.items()} | {"koban_reason": "refund_parts: why"}
+    world.dead_letters[1] = _log("payments-dlq", 1, letter.value or b"", **headers)
+
+
+def _refuse_in_silence(world: World) -> None:
+    world.dead_letters.pop()
+
+
+def _post_what_breaks_a_rule(world: World) -> None:
+    world.journal.append(_entry(world.valid[4]))
+
+
+def _forget_who_waits(world: World) -> None:
+    world.waiting = {}
+
+
+def _let_wait_though_there_is_money(world: World) -> None:
+    world.balances["M.m1.payable"]["posted_minor"] = 1_900
+
+
+def _reserve_another_amount(world: World) -> None:
+    entry = next(entry for entry in world.journal if entry["entry_id"].endswith(":reserved"))
+    for line in entry["lines"]:
+        line["debit_minor"] *= 2
+
+
+def _reserve_for_nobody(world: World) -> None:
+    world.journal.append({**_entry(world.valid[0]), "entry_id": "e-p1-1:over_limit:money", "event_id": "e-none"})
+
+
 def _overspend(world: World) -> None:
     world.cashback[1]["body"]["amount_minor"] += 1
 
@@ -169,13 +230,21 @@ def _write_a_file_twice(world: World) -> None:
 @pytest.mark.parametrize(
     ("spoil", "check", "named"),
     [
-        (_lose_an_event, checks.check_gate, "e-p1-2"),
+        (_lose_an_event, checks.check_gate, "e-p2-2"),
         (_double_an_event, checks.check_gate, "e-p1-1"),
         (_lose_an_event, checks.check_sum, ""),
-        (_drop_a_dead_letter, checks.check_dead_letters, "payments 0/4"),
-        (_change_dead_bytes, checks.check_dead_letters, "payments 0/4"),
-        (_unbalance_an_entry, checks.check_entries, "j-e-p1-1"),
+        (_drop_a_dead_letter, checks.check_dead_letters, "payments 0/8"),
+        (_change_dead_bytes, checks.check_dead_letters, "payments 0/8"),
+        (_unbalance_an_entry, checks.check_entries, "e-p1-1"),
         (_post_twice, checks.check_entries, "e-p2-1 has 2 entries"),
+        (_refuse_for_another_rule, checks.check_refusals, "e-p1-4: expected refund_exists, found refund_parts"),
+        (_refuse_in_silence, checks.check_refusals, "e-p1-4"),
+        (_post_what_breaks_a_rule, checks.check_refusals, "e-p1-4"),
+        (_post_what_breaks_a_rule, checks.check_entries, "e-p1-4 has 1 entries"),
+        (_forget_who_waits, checks.check_following, "e-p2-2:reserved"),
+        (_let_wait_though_there_is_money, checks.check_waiting, "refund r-p2 waits, but M.m1.payable has 1900"),
+        (_reserve_another_amount, checks.check_following, "e-p1-2:reserved: expected 500, found 1000"),
+        (_reserve_for_nobody, checks.check_following, "e-p1-1:over_limit:money follows from nothing"),
         (_lose_a_yen, checks.check_balances, "U.w1.money"),
         (_lose_a_yen, checks.check_trial_balance, ""),
         (_skip_a_version, checks.check_balances, "M.m1.payable"),

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from koban.ledger.facts import decode_balance
-from koban.records import Balance, Entry, Legs
+from koban.records import Balance, Entry, Legs, WaitingRefund
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ReasonCode
 from schemas.partitioning import lane_of
-from streams.ledger.lane import CASHBACK, LEGS, VALID, LedgerLane
+from streams.ledger.lane import CASHBACK, LEGS, REPLAYS, VALID, LedgerLane
 from streams.transport import Batch
 from streams.transport.batch import Output
 
@@ -34,14 +34,14 @@ class Stored(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
-def event(event_type: str, event_id: str, **body: Any) -> bytes:
+def event(event_type: str, event_id: str, aggregate_id: str = "p-1", **body: Any) -> bytes:
     return msgspec.json.encode(
         {
             "event_type": event_type,
             "event_id": event_id,
             "occurred_at_us": 1_700_000_000_000_000,
             "aggregate": "payment",
-            "aggregate_id": "p-1",
+            "aggregate_id": aggregate_id,
             "aggregate_seq": 1,
             "body": {"wallet_id": WALLET, **body},
         }
@@ -51,7 +51,13 @@ def event(event_type: str, event_id: str, **body: Any) -> bytes:
 def payment(event_id: str, amount_minor: int = 300) -> bytes:
     tenders = [{"kind": "money", "amount_minor": amount_minor}]
     return event(
-        "PaymentCompleted", event_id, merchant_id=MERCHANT, store_id="s", amount_minor=amount_minor, tenders=tenders
+        "PaymentCompleted",
+        event_id,
+        aggregate_id=f"p-{event_id}",
+        merchant_id=MERCHANT,
+        store_id="s",
+        amount_minor=amount_minor,
+        tenders=tenders,
     )
 
 
@@ -121,7 +127,7 @@ def test_records_say_what_they_are_and_what_caused_them():
     entry = of(Bench().outputs(payment("p1")), "journal")[0]
     headers = dict(entry.headers)
     assert headers["ce_type"] == b"koban.journal-entry"
-    assert headers["ce_correlationid"] == b"p-1"
+    assert headers["ce_correlationid"] == b"p-p1"
     assert headers["ce_causationid"] == b"p1"
     assert headers["koban_at_us"] == str(NOW_US).encode()
 
@@ -205,3 +211,52 @@ def test_the_trial_balance_is_told_by_family():
     for output in of(batch.outputs, "balances"):
         again.book.restore(decode_balance(output.value or b""))
     assert again.book.families == told[0]
+
+
+def refund(event_id: str, event_type: str, amount_minor: int, payment_id: str) -> bytes:
+    tenders = [{"kind": "money", "amount_minor": amount_minor}]
+    return event(
+        event_type,
+        event_id,
+        aggregate_id=payment_id,
+        merchant_id=MERCHANT,
+        refund_id="r-1",
+        amount_minor=amount_minor,
+        tenders=tenders,
+    )
+
+
+@pytest.mark.parametrize("topic", [VALID, REPLAYS])
+def test_a_refused_event_is_dead_lettered_by_the_name_of_the_rule(topic):
+    """Its bytes are kept, to be replayed to the ledger once they are true; the others of the batch are posted."""
+    bench = Bench()
+    outputs = bench.outputs(refund("r1", "RefundRequested", 301, "p-p1"), payment("p1"), topic=topic)
+    (letter,) = of(outputs, "payments-dlq")
+    read = DeadLetter.read(letter.headers)
+    assert (read.reason_code, read.stage, read.origin_topic) == (ReasonCode.REFUSED, "ledger", topic)
+    assert read.reason.startswith("unknown_payment: ")
+    assert letter.value == refund("r1", "RefundRequested", 301, "p-p1")
+    assert (bench.counts["refused"], bench.counts["refused_unknown_payment"], bench.counts["posted"]) == (1, 1, 1)
+
+
+def test_a_refund_that_waits_is_a_record_until_it_is_served():
+    """The claim travels as a leg; the merchant's lane writes who waits, then a tombstone and the entry."""
+    here, there = Bench(), Bench(lane_of(MERCHANT, LANES))
+    first = here.outputs(payment("p1"))
+    there.outputs(of(first, LEGS)[0].value, topic=LEGS)
+    there.outputs(event("SettlementClosed", "s1", merchant_id=MERCHANT, gross_minor=300))
+    asked = here.outputs(refund("r1", "RefundRequested", 300, "p-p1"))
+    assert [len(msgspec.json.decode(o.value or b"", type=Entry).lines) for o in of(asked, "journal")] == [0]
+    waits = there.outputs(of(asked, LEGS)[0].value, topic=LEGS, at_ms=7000)
+    (record,) = of(waits, "refunds-waiting")
+    assert (record.key, record.timestamp_ms) == (b"r1", 7000)
+    assert msgspec.json.decode(record.value or b"", type=WaitingRefund).amount_minor == 300
+    assert of(waits, "journal") == []
+    served = there.outputs(of(here.outputs(payment("p2")), LEGS)[0].value, topic=LEGS, at_ms=9000)
+    (tombstone,) = of(served, "refunds-waiting")
+    (entry,) = of(served, "journal")
+    assert (tombstone.key, tombstone.value) == (b"r1", None)
+    assert msgspec.json.decode(entry.value or b"", type=Entry).entry_id == "r1:reserved"
+    assert (entry.key, entry.partition, entry.timestamp_ms) == (MERCHANT.encode(), there.lane.partition, 9000)
+    assert dict(entry.headers)["ce_causationid"] == b"r1"
+    assert {o.timestamp_ms for o in of(served, "balances")} == {9000}
