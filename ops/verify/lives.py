@@ -83,7 +83,7 @@ class Lives:
     def _judge_payment(self, event: Event) -> str | None:
         kind, body = event["event_type"], event["body"]
         payment_id = event.get("correlation_id") or (event["aggregate_id"] if event["aggregate"] == "payment" else None)
-        key = (body["wallet_id"], payment_id)
+        key = (str(body["wallet_id"]), str(payment_id))
         payment = self._payments.get(key)
         if kind in ("PaymentCompleted", "PaymentAuthorized"):
             if payment is not None:

@@ -392,7 +392,7 @@ def test_a_balance_that_was_wrong_from_the_beginning_is_named():
     platform.live(20)
     platform.ledgers = [Blunder(lane, LANES, clock_us=lambda: platform.now_us) for lane in range(LANES)]
     for lane, ledger in enumerate(platform.ledgers):
-        asyncio.run(ledger.restore(Log(platform.topics[BALANCES, lane])))  # type: ignore[arg-type]  # it reads like one
+        asyncio.run(ledger.restore(Log(platform.topics, lane)))  # type: ignore[arg-type]  # it reads like one
     platform.live(40)
     platform.finish()
     found = [d for lane in range(LANES) for d in audited(platform.topics, lane).differences]
@@ -404,8 +404,9 @@ def test_a_balance_that_was_wrong_from_the_beginning_is_named():
 class Log:
     """The committed past of a lane."""
 
-    def __init__(self, records: list[LogRecord]) -> None:
-        self._records = records
+    def __init__(self, topics: Topics, lane: int) -> None:
+        self._topics = topics
+        self._lane = lane
 
     async def read(self, topic: str, last: int | None = None) -> AsyncIterator[Sequence[Row]]:
-        yield [Row(record) for record in self._records]
+        yield [Row(record) for record in self._topics[topic, self._lane]]
