@@ -16,6 +16,7 @@ from koban.business_time import JST, to_datetime
 from ops.audit.findings import LaneAudit, NothingSealedError
 from ops.audit.ledger import audit as audit_ledger
 from ops.audit.proof import proof_of
+from ops.audit.state import stored_hash
 from ops.cli.screen import screen
 from ops.kafka_log import LogUnavailableError
 from ops.platform import settings
@@ -25,7 +26,7 @@ EXIT_DIFFERENT, EXIT_NOT_AUDITED = 1, 2
 
 @click.group()
 def ledger() -> None:
-    """Audit the books, and prove entries."""
+    """Audit the books, prove entries, and hash the state."""
 
 
 @ledger.command()
@@ -65,6 +66,22 @@ def prove(entry_id: str) -> None:
         sys.exit(EXIT_NOT_AUDITED)
     click.echo(json.dumps({"ok": proof.ok, **msgspec.to_builtins(proof)}, ensure_ascii=False))
     sys.exit(0 if proof.ok else EXIT_DIFFERENT)
+
+
+@ledger.command("hash")
+def hash_() -> None:
+    """Print one hash of all balances and versions: a replay of the whole input must give the same.
+
+    Exits 1 when the balances are out of balance, 2 when they could not be read.
+    """
+    try:
+        click.echo(stored_hash(settings()))
+    except LogUnavailableError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_NOT_AUDITED)
+    except AssertionError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_DIFFERENT)
 
 
 def _hashes(kept: TextIO | None) -> dict[int, str]:

@@ -17,10 +17,11 @@ import msgspec
 import pytest
 from kafka import KafkaProducer
 
-from koban.ledger.book import Book, state_hash
-from koban.ledger.facts import decode_balance, decode_fact
+from koban.ledger.book import Book
+from koban.ledger.facts import decode_fact
 from koban.settings import Settings
 from ops import dead_letters, topics
+from ops.audit.state import stored_hash
 from ops.kafka_log import end_offsets, read_topics
 from ops.platform import platform
 from schemas.partitioning import lane_of
@@ -305,18 +306,7 @@ def test_kills_at_random_points_cost_no_yen_and_no_version(rig: Rig) -> None:
     rig.await_rest(traffic.entries)
     assert check(rig, traffic) != before
     versions_only_grow(rig)
-    assert stored_hash(rig) == replayed_hash(traffic)
-
-
-def stored_hash(rig: Rig) -> str:
-    """The state hash of what the lanes would restore."""
-    books = [Book(lane, lambda owner: 0) for lane in range(rig.settings.payment_partitions)]
-    for record in read_topics(rig.settings.kafka_bootstrap, ["balances"]):
-        if record.value is not None:
-            books[record.partition].restore(decode_balance(record.value))
-    for book in books:
-        book.check()
-    return state_hash(books)
+    assert stored_hash(rig.settings) == replayed_hash(traffic)
 
 
 def replayed_hash(traffic: Traffic) -> str:
