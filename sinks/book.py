@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from koban.ledger.history import Axis
-from koban.records import Entry
+from koban.records import Balance, Entry
 from sinks.contract import Result
 
 STATEMENT_LINES_MAX = 500
@@ -68,6 +68,19 @@ class Amounts(msgspec.Struct, frozen=True):
     lines: int = 0
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """How far a lane of the book is complete."""
+
+    lane: int
+    complete_to_us: int
+    entries_to: int
+    """The position behind the last entry."""
+
+
+class TooManyAccountsError(ValueError):
+    """An owner has more accounts than one answer may hold."""
+
+
 class Book(Protocol):
     """What the journal is written to."""
 
@@ -97,4 +110,28 @@ class BookQueries(Protocol):
 
     def entry(self, entry_id: str) -> StoredEntry | None:
         """An entry by its id."""
+        ...
+
+    def accounts(self, prefix: str) -> list[str]:
+        """The names of the book's accounts that begin so, in their order. Raises TooManyAccountsError."""
+        ...
+
+    def known(self, account: str) -> bool:
+        """Whether anything was ever posted to an account."""
+        ...
+
+    def live(self, prefix: str) -> list[Balance]:
+        """The latest balance records of the accounts that begin so, in their order. Raises TooManyAccountsError."""
+        ...
+
+    def live_of(self, accounts: Sequence[str]) -> list[Balance]:
+        """The latest balance records of these accounts, as far as there are, in their order."""
+        ...
+
+    def marks(self) -> list[Mark]:
+        """How far the book is complete, by lane."""
+        ...
+
+    def trial_balance(self) -> dict[str, tuple[int, int, int]]:
+        """Family and kind (`U.money`, `A.bank`) → accounts, lines, debits less credits."""
         ...

@@ -7,8 +7,17 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from koban.ledger.history import Axis
-from koban.records import Entry
-from sinks.book import Amounts, Place, PostedEntry, StatementLine, StoredEntry
+from koban.records import Balance, Entry
+from sinks.book import (
+    ACCOUNTS_OF_OWNER_MAX,
+    Amounts,
+    Mark,
+    Place,
+    PostedEntry,
+    StatementLine,
+    StoredEntry,
+    TooManyAccountsError,
+)
 from sinks.contract import WRITTEN, Outcome, Result
 
 
@@ -18,6 +27,7 @@ class MemoryBook:
     def __init__(self) -> None:
         self.entries: dict[str, StoredEntry] = {}
         self.complete_to_us: dict[int, int] = {}
+        self.latest: dict[str, Balance] = {}
         self._clock_us: dict[int, int] = {}
 
     async def append(self, lane: int, entries: Sequence[PostedEntry]) -> list[Result]:
@@ -67,6 +77,43 @@ class MemoryBook:
         """See ``BookQueries.entry``."""
         return self.entries.get(entry_id)
 
+    def accounts(self, prefix: str) -> list[str]:
+        """See ``BookQueries.accounts``."""
+        lines = (line for stored in self.entries.values() for line in stored.entry.lines)
+        return _few(sorted({line.account for line in lines if line.account.startswith(prefix)}))
+
+    def known(self, account: str) -> bool:
+        """See ``BookQueries.known``."""
+        return account in self.accounts(account)
+
+    def live(self, prefix: str) -> list[Balance]:
+        """See ``BookQueries.live``."""
+        return self.live_of(_few([account for account in self.latest if account.startswith(prefix)]))
+
+    def live_of(self, accounts: Sequence[str]) -> list[Balance]:
+        """See ``BookQueries.live_of``."""
+        return [self.latest[account] for account in sorted(accounts) if account in self.latest]
+
+    def marks(self) -> list[Mark]:
+        """See ``BookQueries.marks``."""
+        marks = []
+        for lane in sorted(self._clock_us.keys() | self.complete_to_us.keys()):
+            to = max((one.position + 1 for one in self.entries.values() if one.lane == lane), default=0)
+            marks.append(Mark(lane, max(self.complete_to_us.get(lane, 0), self._clock_us.get(lane, 0)), to))
+        return marks
+
+    def trial_balance(self) -> dict[str, tuple[int, int, int]]:
+        """See ``BookQueries.trial_balance``."""
+        kinds: dict[str, list[tuple[str, int]]] = {}
+        for line in (line for stored in self.entries.values() for line in stored.entry.lines):
+            parts = line.account.partition("@")[0].split(".")
+            kind = f"{parts[0]}.{parts[2 if parts[0] in 'UMC' else 1]}"
+            kinds.setdefault(kind, []).append((line.account, line.debit_minor))
+        return {
+            kind: (len({account for account, _ in lines}), len(lines), sum(debit for _, debit in lines))
+            for kind, lines in kinds.items()
+        }
+
     def _statement(self, accounts: Sequence[str]) -> Iterator[StatementLine]:
         total = 0
         for stored in sorted(self.entries.values(), key=lambda one: (one.recorded_at_us, one.lane, one.position)):
@@ -92,3 +139,9 @@ class MemoryBook:
 
 def _place(line: StatementLine) -> Place:
     return line.recorded_at_us, line.lane, line.position, line.line
+
+
+def _few(accounts: list[str]) -> list[str]:
+    if len(accounts) > ACCOUNTS_OF_OWNER_MAX:
+        raise TooManyAccountsError(f"more than {ACCOUNTS_OF_OWNER_MAX} accounts")
+    return accounts

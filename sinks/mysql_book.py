@@ -223,7 +223,8 @@ class MySqlBook:
 
 def _read(entries: Sequence[PostedEntry]) -> tuple[list[Result], list[Entry | None]]:
     """The entries decoded; what is none, or comes twice, is refused."""
-    results, read = [], []
+    results: list[Result] = []
+    read: list[Entry | None] = []
     seen: set[str] = set()
     for posted in entries:
         try:

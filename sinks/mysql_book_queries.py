@@ -15,7 +15,7 @@ from pymysql.cursors import Cursor
 from koban.ledger.history import Axis, classes, late_us_max
 from koban.records import Balance, Entry
 from schemas.errors import Transient
-from sinks.book import ACCOUNTS_OF_OWNER_MAX, Amounts, Place, StatementLine, StoredEntry
+from sinks.book import ACCOUNTS_OF_OWNER_MAX, Amounts, Mark, Place, StatementLine, StoredEntry, TooManyAccountsError
 from sinks.mysql import connect, hang_up, transient
 
 CONNECTIONS_MAX = 8
@@ -31,15 +31,6 @@ _LINES = (
     " WHERE p.chain = %s AND (p.recorded_at_us, p.position, p.line) < (%s, %s, %s) AND p.recorded_at_us <= %s"
     " ORDER BY p.recorded_at_us DESC, p.number DESC LIMIT %s"
 )
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """How far a lane of the book is complete."""
-
-    lane: int
-    complete_to_us: int
-    entries_to: int
-    """The position behind the last entry."""
 
 
 class MySqlBookQueries:
@@ -124,7 +115,7 @@ class MySqlBookQueries:
         return StoredEntry(lane=lane, position=position, recorded_at_us=recorded_at_us, entry=_decode_entry(body))
 
     def accounts(self, prefix: str) -> list[str]:
-        """The names of the book's accounts that begin so, in their order. Raises ValueError when there are too many."""
+        """See ``BookQueries.accounts``."""
         with self._cursor() as cursor:
             cursor.execute(
                 "SELECT DISTINCT account FROM book_chains WHERE account >= %s AND account < %s"
@@ -133,11 +124,11 @@ class MySqlBookQueries:
             )
             found = [account for (account,) in cursor.fetchall()]
         if len(found) > ACCOUNTS_OF_OWNER_MAX:
-            raise ValueError(f"more than {ACCOUNTS_OF_OWNER_MAX} accounts begin with {prefix}")
+            raise TooManyAccountsError(f"more than {ACCOUNTS_OF_OWNER_MAX} accounts begin with {prefix}")
         return found
 
     def live(self, prefix: str) -> list[Balance]:
-        """The latest balance records of the accounts that begin so. Raises ValueError when there are too many."""
+        """See ``BookQueries.live``."""
         with self._cursor() as cursor:
             cursor.execute(
                 "SELECT body FROM balances WHERE item_key >= %s AND item_key < %s ORDER BY item_key LIMIT %s",
@@ -145,17 +136,30 @@ class MySqlBookQueries:
             )
             found = [_decode_balance(body) for (body,) in cursor.fetchall()]
         if len(found) > ACCOUNTS_OF_OWNER_MAX:
-            raise ValueError(f"more than {ACCOUNTS_OF_OWNER_MAX} accounts begin with {prefix}")
+            raise TooManyAccountsError(f"more than {ACCOUNTS_OF_OWNER_MAX} accounts begin with {prefix}")
         return found
 
+    def live_of(self, accounts: Sequence[str]) -> list[Balance]:
+        """See ``BookQueries.live_of``."""
+        if not accounts:
+            return []
+        with self._cursor() as cursor:
+            cursor.execute("SELECT body FROM balances WHERE item_key IN %s ORDER BY item_key", (list(accounts),))
+            return [_decode_balance(body) for (body,) in cursor.fetchall()]
+
+    def known(self, account: str) -> bool:
+        """See ``BookQueries.known``."""
+        with self._cursor() as cursor:
+            return bool(cursor.execute("SELECT 1 FROM book_chains WHERE account = %s LIMIT 1", (account,)))
+
     def marks(self) -> list[Mark]:
-        """How far the book is complete, by lane."""
+        """See ``BookQueries.marks``."""
         with self._cursor() as cursor:
             cursor.execute("SELECT lane, complete_to_us, next_position FROM book_lanes ORDER BY lane")
             return [Mark(*row) for row in cursor.fetchall()]
 
     def trial_balance(self) -> dict[str, tuple[int, int, int]]:
-        """Family and kind (`U.money`, `A.bank`) → accounts, lines, debits less credits."""
+        """See ``BookQueries.trial_balance``."""
         with self._cursor() as cursor:
             cursor.execute(
                 "SELECT CASE WHEN LEFT(account, 1) IN ('U', 'M', 'C')"

@@ -69,11 +69,13 @@ async def check_book(book: Book, asked: BookQueries) -> None:
     await _repeats(book, asked)
     await _two_axes(book, asked)
     await _pages(book, asked)
+    _names(asked)
+    await _marks(book, asked)
 
 
 def posted_entry(position: int, recorded_at_us: int, entry_id: str, occurred_at_us: int, **debits: int) -> PostedEntry:
-    """An entry of a journal, its times from START_US on; ``debits`` are accounts, ``_`` for their dots, and amounts."""
-    lines = tuple(Line(account.replace("_", "."), debit) for account, debit in debits.items())
+    """An entry of a journal, its times from START_US on; in the names of ``debits`` ``_`` is a dot and ``__`` an @."""
+    lines = tuple(Line(account.replace("__", "@").replace("_", "."), debit) for account, debit in debits.items())
     entry = Entry(
         entry_id=entry_id,
         event_id=entry_id,
@@ -138,3 +140,20 @@ async def _pages(book: Book, asked: BookQueries) -> None:
         while page := asked.statement(accounts, limit, places[len(paged) - 1]):
             paged += page
         assert paged == whole
+
+
+def _names(asked: BookQueries) -> None:
+    assert asked.accounts("U.") == ["U.a.money", "U.p.money", "U.r.money"]
+    assert asked.accounts("U.a.mone") == ["U.a.money"]
+    assert asked.known("U.a.money")
+    assert not asked.known("U.a.mone")
+    kinds = {"U.money": (3, 27, 38), "M.payable": (2, 23, -23), "X.rounding": (1, 4, -15)}
+    assert asked.trial_balance() == kinds
+
+
+async def _marks(book: Book, asked: BookQueries) -> None:
+    """A lane is complete to its last entry, or further when somebody says so; never less than before."""
+    for told_us in (500, 400):
+        await book.mark(2, START_US + told_us)
+    marks = {mark.lane: (mark.complete_to_us - START_US, mark.entries_to) for mark in asked.marks()}
+    assert marks == {0: (102, 8), 1: (220, 3), 2: (500, 1), 3: (302, 9), 4: (302, 9)}

@@ -16,6 +16,7 @@ from koban.business_time import JST, to_datetime
 from ops.audit.findings import LaneAudit, NothingSealedError
 from ops.audit.ledger import audit as audit_ledger
 from ops.audit.proof import proof_of
+from ops.cli import ledger_book
 from ops.cli.screen import screen
 from ops.kafka_log import LogUnavailableError
 from ops.platform import settings
@@ -25,7 +26,11 @@ EXIT_DIFFERENT, EXIT_NOT_AUDITED = 1, 2
 
 @click.group()
 def ledger() -> None:
-    """Audit the books, and prove entries."""
+    """Ask the books, audit them, and prove entries."""
+
+
+for verb in ledger_book.VERBS:
+    ledger.add_command(verb)
 
 
 @ledger.command()

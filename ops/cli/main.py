@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dlq": ("ops.cli.dlq", "List, show and replay dead letters."),
     "search": ("ops.cli.search", "Search a merchant's payments."),
     "jobs": ("ops.cli.jobs", "Submit and list the Flink jobs."),
+    "ledger": ("ops.cli.ledger", "Ask the books."),
     "lake": ("ops.cli.lake", "Check the lake's partitions."),
     "campaigns": ("ops.cli.campaigns", "Check and publish campaigns."),
     "drill": ("ops.cli.drill", "Cause a fault on purpose, and prove that nothing was lost."),
