@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -48,12 +48,13 @@ def book_app(settings: Settings) -> BatchApp:
     async def journal(batch: Batch) -> None:
         entries = [posted(record) for record in batch.records]
         results = await book.append(batch.partition, entries)
-        settle(app, batch, batch.records, results)
+        settle(batch, batch.records, results, app.count)
 
     @app.batches(BALANCES)
     async def balances(batch: Batch) -> None:
         items, records = newest(batch.records)
-        settle(app, batch, records, await latest.write(items), "balances_")
+        results = await latest.write(items)
+        settle(batch, records, results, lambda outcome, n: app.count(f"balances_{outcome}", n))
 
     async def mark() -> None:
         while not app.should_stop:
@@ -99,7 +100,9 @@ def newest(records: Sequence[Record]) -> tuple[list[Item], list[Record]]:
     return [item for item, _ in kept.values()], [record for _, record in kept.values()]
 
 
-def settle(app: BatchApp, batch: Batch, records: Sequence[Record], results: Sequence[Result], prefix: str = "") -> None:
+def settle(
+    batch: Batch, records: Sequence[Record], results: Sequence[Result], count: Callable[[str, int], None]
+) -> None:
     """Counts what became of a batch and dead-letters what was refused. Raises Transient when some of it must wait."""
     if waiting := next((result for result in results if result.outcome is Outcome.RETRY), None):
         raise Transient(waiting.reason)
@@ -107,7 +110,7 @@ def settle(app: BatchApp, batch: Batch, records: Sequence[Record], results: Sequ
         if result.outcome is Outcome.REFUSED:
             dead_letter(batch, record, result.reason)
     for outcome in (Outcome.WRITTEN, Outcome.STALE, Outcome.REFUSED):
-        app.count(prefix + outcome.value, sum(result.outcome is outcome for result in results))
+        count(outcome.value, sum(result.outcome is outcome for result in results))
 
 
 def dead_letter(batch: Batch, record: Record, reason: str) -> None:
