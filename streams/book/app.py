@@ -15,6 +15,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidEvent, ReasonCode, Transient
 from sinks.book import PostedEntry
 from sinks.contract import Item, Outcome, Result
+from sinks.dynamodb import DynamoDbSink
 from sinks.mysql import MySqlSink
 from sinks.mysql_book import MySqlBook
 from streams.transport import Batch, BatchApp, Record
@@ -42,7 +43,8 @@ _head = msgspec.json.Decoder(BalanceHead).decode
 def book_app(settings: Settings) -> BatchApp:
     """The stage's worker."""
     app = BatchApp(STAGE, settings)
-    book, latest = MySqlBook(settings.mysql_url), MySqlSink(settings.mysql_url)
+    book = MySqlBook(settings.mysql_url)
+    latest = LatestBalances(settings)
 
     @app.batches(JOURNAL)
     async def journal(batch: Batch) -> None:
@@ -77,6 +79,38 @@ def book_app(settings: Settings) -> BatchApp:
             app.add_future(mark())
 
     return app
+
+
+class LatestBalances:
+    """The read models of balances: MySQL's, and DynamoDB's where there is one.
+
+    An item has come where it should once both have it, so a DynamoDB that is down holds MySQL's balances up too, which
+    the lag tells; the journal goes on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._mysql = MySqlSink(settings.mysql_url)
+        self._dynamodb = DynamoDbSink(settings.dynamodb_url) if settings.dynamodb_url else None
+        self._ensured = False
+
+    async def write(self, items: Sequence[Item]) -> list[Result]:
+        """The worse of both results for each item. Raises Transient when the table can't be made."""
+        if self._dynamodb is None:
+            return await self._mysql.write(items)
+        if not self._ensured:
+            await self._dynamodb.ensure(BALANCES)
+            self._ensured = True
+        both = await asyncio.gather(self._mysql.write(items), self._dynamodb.write(items))
+        return [max(pair, key=lambda one: _BADNESS.index(one.outcome)) for pair in zip(*both, strict=True)]
+
+    async def close(self) -> None:
+        """Give connections back."""
+        await self._mysql.close()
+        if self._dynamodb is not None:
+            await self._dynamodb.close()
+
+
+_BADNESS = (Outcome.STALE, Outcome.WRITTEN, Outcome.REFUSED, Outcome.RETRY)
 
 
 def posted(record: Record) -> PostedEntry:
