@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
@@ -52,7 +53,7 @@ class MySqlBookQueries:
         if not self._free.acquire(timeout=WAIT_S_MAX):
             raise Transient("too many questions to the book at once")
         try:
-            connection = self._idle.pop() if self._idle else connect(self._url)
+            connection = self._taken()
             try:
                 with transient(), connection.cursor() as cursor:
                     cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -67,6 +68,21 @@ class MySqlBookQueries:
                 connection.close()
         finally:
             self._free.release()
+
+    def _taken(self) -> Connection[Any]:
+        """An idle connection that still lives, else a new one: MySQL may have been restarted meanwhile."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            try:
+                connection.ping(reconnect=False)
+            except (pymysql.Error, OSError):
+                hang_up(connection)
+            else:
+                return connection
+        return connect(self._url)
 
     def balance_at(self, accounts: Sequence[str], at_us: int, axis: Axis) -> Amounts:
         """See ``BookQueries.balance_at``."""

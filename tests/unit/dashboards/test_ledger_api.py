@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,9 @@ from fastapi import Depends, FastAPI, HTTPException
 
 from dashboards.api.app import create_api
 from dashboards.api.ledger import LedgerAnswers
+from dashboards.app import create_app
 from koban.records import Balance
+from koban.settings import Settings
 from schemas.errors import Transient
 from sinks.memory_book import MemoryBook
 from sinks.testing import START_US, posted_entry
@@ -28,7 +31,7 @@ class Client:
 
     def get(self, path: str) -> httpx.Response:
         async def ask() -> httpx.Response:
-            async with httpx.AsyncClient(transport=self._transport, base_url="http://koban") as client:
+            async with httpx.AsyncClient(transport=self._transport, base_url="http://127.0.0.1") as client:
                 return await client.get(path)
 
         return asyncio.run(ask())
@@ -170,6 +173,15 @@ def test_every_route_is_behind_the_guards(book: MemoryBook) -> None:
     for path in paths:
         asked = path.replace("{account}", "U.a.money").replace("{owner}", "U.a").replace("{entry_id}", "e-1")
         assert get(client, asked, 401)["detail"] == "say who you are"
+
+
+def test_the_console_serves_it_and_says_when_mysql_is_down(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, lake_dir=tmp_path / "lake", mysql_url="mysql://koban@127.0.0.1:1/koban")
+    client = Client(create_app(settings))
+    assert client.get("/v1/openapi.json").json()["servers"] == [{"url": "/v1"}]
+    down = get(client, "/v1/trial-balance", 503)
+    assert "MySQL" in down["detail"]
+    assert get(client, "/v1/nowhere", 404)["title"] == "Not Found"
 
 
 def test_every_route_and_answer_is_described(client: Client) -> None:
