@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Koban", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.live, app.state.search, app.state.pages = live, search, pages
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    app.mount("/v1", create_api(LedgerAnswers(book)))
+    app.mount("/v1", create_api(LedgerAnswers(book, settings.payment_partitions)))
     _add_guards(app, settings)
     _add_health(app, live)
     _add_pages(app, pages, live)

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,18 +18,26 @@ from schemas.errors import Transient
 from sinks.contract import WRITTEN, Item, Outcome, Result
 
 CONNECT_S_MAX = 5
-ANSWER_S_MAX = 20
+ANSWER_S_MAX = 10
+"""Less than a worker has to finish a batch when its lane is taken away."""
 KEY_CHARACTERS_MAX = 200
 MIGRATIONS = Path(__file__).parent / "mysql_schema"
 MIGRATING_S_MAX = 30
 """Two workers that start at once: the second waits so long for the first to have made the tables."""
 
 _TABLE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_READ_COMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
-"""Lanes write side by side: no locks on the gaps between their rows."""
 
 
-def connect(url: str) -> Connection[Any]:
+class Isolation(StrEnum):
+    """What a transaction sees of others."""
+
+    READ_COMMITTED = "READ COMMITTED"
+    """For writers side by side: no locks on the gaps between their rows."""
+    REPEATABLE_READ = "REPEATABLE READ"
+    """For readers: all that a transaction reads is of one moment."""
+
+
+def connect(url: str, isolation: Isolation = Isolation.READ_COMMITTED) -> Connection[Any]:
     """A connection to the database that a URL names. Raises Transient when it does not come about."""
     place = urlsplit(url)
     with transient():
@@ -42,7 +51,7 @@ def connect(url: str) -> Connection[Any]:
             connect_timeout=CONNECT_S_MAX,
             read_timeout=ANSWER_S_MAX,
             write_timeout=ANSWER_S_MAX,
-            init_command=_READ_COMMITTED,
+            init_command=f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}",
         )
 
 

@@ -24,8 +24,8 @@ from sinks.book import PostedEntry
 from sinks.contract import WRITTEN, Outcome, Result
 from sinks.mysql import connect, hang_up, migrate, transient
 
-CHAINS_CACHED_MAX = 200_000
-"""Accounts of a lane whose running sum is kept in memory (some 40 MB); beyond it the memory starts anew."""
+CHAINS_CACHED_MAX = 50_000
+"""Accounts of a lane whose running sum is kept in memory (some 20 MB); beyond it the memory starts anew."""
 LOOKED_UP_MAX = 5_000
 """Keys in one look-up."""
 CHAIN_BITS = 32

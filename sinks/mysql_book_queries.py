@@ -17,7 +17,7 @@ from koban.ledger.history import Axis, classes, late_us_max
 from koban.records import Balance, Entry
 from schemas.errors import Transient
 from sinks.book import ACCOUNTS_OF_OWNER_MAX, Amounts, Mark, Place, StatementLine, StoredEntry, TooManyAccountsError
-from sinks.mysql import connect, hang_up, transient
+from sinks.mysql import Isolation, connect, hang_up, transient
 
 CONNECTIONS_MAX = 8
 IDLE_MAX = 4
@@ -82,7 +82,7 @@ class MySqlBookQueries:
                 hang_up(connection)
             else:
                 return connection
-        return connect(self._url)
+        return connect(self._url, Isolation.REPEATABLE_READ)
 
     def balance_at(self, accounts: Sequence[str], at_us: int, axis: Axis) -> Amounts:
         """See ``BookQueries.balance_at``."""

@@ -140,11 +140,13 @@ class TrialBalance(BaseModel):
 class LedgerAnswers:
     """Answers questions from the book in MySQL. Its calls wait for the answer: call them from a thread.
 
-    They raise NotKnownError, BadQuestionError, TooManyAccountsError, and Transient when MySQL does not answer.
+    ``lanes`` is the number of the journal's lanes. The calls raise NotKnownError, BadQuestionError, TooManyAccountsError,
+    and Transient when MySQL does not answer.
     """
 
-    def __init__(self, book: BookQueries) -> None:
+    def __init__(self, book: BookQueries, lanes: int) -> None:
         self._book = book
+        self._lanes = lanes
 
     def balance(self, account: str) -> Balance:
         """The balance now."""
@@ -241,7 +243,9 @@ class LedgerAnswers:
     def _complete_to_us(self) -> int | None:
         """The instant to which every lane is complete; None while a lane has not told yet."""
         marks = self._book.marks()
-        return min((mark.complete_to_us for mark in marks), default=None) or None
+        if len(marks) < self._lanes:
+            return None
+        return min((mark.complete_to_us for mark in marks), default=None)
 
 
 def sign_of(account: str) -> int:

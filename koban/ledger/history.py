@@ -46,7 +46,7 @@ class Step(NamedTuple):
     late_class: int
 
 
-class Chain(msgspec.Struct):
+class Chain(msgspec.Struct, gc=False):
     """The lines of one account that one lane posted: where they stand now."""
 
     number: int

@@ -85,9 +85,10 @@ VERBS = (balance, statement, entry, trial_balance)
 
 def _answer(as_json: bool, ask: Callable[[LedgerAnswers], AnswerT], show: Callable[[AnswerT], None]) -> AnswerT:
     """Asks and prints the answer; ends with an exit code that says why there is none."""
-    book = MySqlBookQueries(settings().mysql_url)
+    here = settings()
+    book = MySqlBookQueries(here.mysql_url)
     try:
-        found = ask(LedgerAnswers(book))
+        found = ask(LedgerAnswers(book, here.payment_partitions))
     except (BadQuestionError, TooManyAccountsError) as error:
         raise click.UsageError(str(error)) from error
     except NotKnownError as error:

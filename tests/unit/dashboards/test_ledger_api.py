@@ -21,6 +21,7 @@ from sinks.testing import START_US, posted_entry
 
 AT_180 = "2023-11-14T22:13:20.000180Z"
 """START_US and 180 microseconds."""
+LANES = 2
 
 
 class Client:
@@ -63,7 +64,7 @@ def book() -> MemoryBook:
 
 @pytest.fixture
 def client(book: MemoryBook) -> Client:
-    return Client(create_api(LedgerAnswers(book)))
+    return Client(create_api(LedgerAnswers(book, LANES)))
 
 
 def get(client: Client, path: str, status: int = 200) -> Any:
@@ -97,6 +98,12 @@ def test_a_past_balance_is_of_the_axis_that_was_asked_for(client: Client, axis: 
     found = get(client, f"/accounts/U.a.money/balance-at?at={AT_180}&axis={axis}")
     assert (found["posted_minor"], found["final"], found["at"]) == (posted, final, AT_180)
     assert found["complete_to"] == "2023-11-14T22:13:20.000300Z", "the lane that is furthest behind"
+
+
+def test_nothing_is_complete_or_final_while_a_lane_has_not_told(book: MemoryBook) -> None:
+    client = Client(create_api(LedgerAnswers(book, LANES + 1)))
+    found = get(client, f"/accounts/U.a.money/balance-at?at={AT_180}&axis=recorded")
+    assert (found["complete_to"], found["final"]) == (None, False)
 
 
 def test_a_statement_goes_on_page_by_page_with_the_balance_after_each_line(client: Client) -> None:
@@ -156,7 +163,7 @@ def test_a_store_that_does_not_answer_is_a_503_with_when_to_come_back() -> None:
         def entry(self, entry_id: str) -> Any:
             raise Transient("MySQL does not take it")
 
-    answer = Client(create_api(LedgerAnswers(Down()))).get("/entries/e-1")
+    answer = Client(create_api(LedgerAnswers(Down(), LANES))).get("/entries/e-1")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "MySQL" in answer.json()["detail"]
 
@@ -167,7 +174,7 @@ def test_every_route_is_behind_the_guards(book: MemoryBook) -> None:
     def nobody() -> None:
         raise HTTPException(401, "say who you are")
 
-    client = Client(create_api(LedgerAnswers(book), [Depends(nobody)]))
+    client = Client(create_api(LedgerAnswers(book, LANES), [Depends(nobody)]))
     paths = client.get("/openapi.json").json()["paths"]
     assert len(paths) == 6
     for path in paths:
