@@ -21,12 +21,15 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
 from dashboards import payments
+from dashboards.api.app import create_api
+from dashboards.api.ledger import LedgerAnswers
 from dashboards.board import Board
 from dashboards.books import document
 from dashboards.formats import FILTERS
 from dashboards.language import LANGUAGES, Language, message, negotiated
 from dashboards.live import PANELS, VIEWERS_MAX, Live, event
 from koban.settings import Settings
+from sinks.mysql_book_queries import MySqlBookQueries
 from sinks.payment_search import PaymentSearch
 
 HERE = Path(__file__).parent
@@ -49,6 +52,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 def create_app(settings: Settings) -> FastAPI:
     """The application. Starts to poll with its first request, stops with the server."""
     search = PaymentSearch(settings.opensearch_url)
+    book = MySqlBookQueries(settings.mysql_url)
     pages = Pages()
     live = Live(settings, search, pages.panel)
     pages.live = live
@@ -59,10 +63,12 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await live.stop()
         await search.close()
+        book.close()
 
     app = FastAPI(title="Koban", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.live, app.state.search, app.state.pages = live, search, pages
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.mount("/v1", create_api(LedgerAnswers(book, settings.payment_partitions)))
     _add_guards(app, settings)
     _add_health(app, live)
     _add_pages(app, pages, live)

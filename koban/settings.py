@@ -20,6 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """OpenSearch's HTTP endpoint."""
     mysql_url: str = "mysql://root@127.0.0.1:3306/koban"
     """The MySQL database of the books."""
+    dynamodb_url: str = ""
+    """DynamoDB's endpoint for the read model of balances; without one there is none."""
     flink_url: str = "http://127.0.0.1:8081"
     """Flink's REST endpoint."""
     console_url: str = "http://127.0.0.1:8080"

@@ -83,6 +83,7 @@ class Platform:
         only: Iterable[str] = (),
         *,
         with_apps: bool = True,
+        extras: Iterable[str] = (),
         environ: Mapping[str, str] = os.environ,
         timeout_s: float = UP_S_MAX,
     ) -> Settings:
@@ -90,7 +91,7 @@ class Platform:
 
         Raises PlatformError when it is not within the time, ValueError for a name or setting that makes no sense.
         """
-        wanted = roster.chosen(only, with_apps=with_apps)
+        wanted = roster.chosen(only, with_apps=with_apps, extras=extras)
         self.data_dir.mkdir(parents=True, exist_ok=True)
         # Passable, not readable: engines that shed root pass through to their own folders.
         self.data_dir.chmod(0o711)

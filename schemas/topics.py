@@ -20,6 +20,7 @@ COMPONENTS: dict[str, str] = {
     "ledger": "streams/ledger",
     "seals": "streams/seals",
     "alerts": "streams/alerts",
+    "book": "streams/book",
     "search-index": "streams/search_index",
     "cashback": "jobs/cashback",
     "fraud-patterns": "jobs/fraud_patterns",

@@ -62,7 +62,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Open loop: from the time at which an event was meant to be sent to the handler's call, milliseconds."""
+    """Milliseconds. The report's ``latency_of`` says from when to when."""
 
     contender: str
     rate_per_s: int
@@ -95,6 +95,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     """It was reached, and nobody gave a wrong answer."""
     latency: list[Latency] = []
+    latency_of: str = "open loop, from the intended send to the handler"
     restores: list[Restore] = []
     absent: dict[str, str] = {}
     """Contender → why it did not race."""
@@ -148,7 +149,7 @@ def _section(report: Report) -> list[str]:
     lines += ["", f"Events per CPU-second, ours over the peer's: {ratios}. "]
     lines[-1] += f"Target: {report.target}: {'reached' if report.ok else 'not reached'}."
     if report.latency:
-        lines += ["", "Latency, open loop, from the intended send to the handler:", ""]
+        lines += ["", f"Latency, {report.latency_of}:", ""]
         lines += ["| contender | events/s | p50 ms | p99 ms | p99.9 ms |", "|---|---|---|---|---|"]
         lines += [
             f"| {one.contender} | {one.rate_per_s} | {one.p50_ms:.1f} | {one.p99_ms:.1f} | {one.p999_ms:.1f} |"

@@ -12,7 +12,7 @@ from rich.table import Table
 from ops.bench.report import PAGE, Report, load, page, save
 from ops.cli.screen import screen
 
-STAGES = {"transport": "ops.bench.transport", "ledger": "ops.bench.ledger"}
+STAGES = {"transport": "ops.bench.transport", "ledger": "ops.bench.ledger", "book": "ops.bench.book"}
 """Stage → the module whose ``run(quick, events)`` gives its report."""
 
 
@@ -51,10 +51,11 @@ def show(report: Report) -> None:
         correct = "yes" if row.correct else "NO"
         table.add_row(row.contender, row.guarantee, row.input, row.layout, *figures, correct)
     console.print(table)
-    ratios = ", ".join(f"{value:.1f} × {peer}" for peer, value in report.ratios.items())
-    console.print(f"events per CPU-second, ours over the peer's: {ratios}", highlight=False)
+    if report.ratios:
+        ratios = ", ".join(f"{value:.1f} × {peer}" for peer, value in report.ratios.items())
+        console.print(f"events per CPU-second, ours over the peer's: {ratios}", highlight=False)
     if report.latency:
-        delays = Table("contender", "events/s", "p50 ms", "p99 ms", "p99.9 ms", title="latency, open loop")
+        delays = Table("contender", "events/s", "p50 ms", "p99 ms", "p99.9 ms", title=f"latency, {report.latency_of}")
         for one in report.latency:
             delays.add_row(one.contender, str(one.rate_per_s), str(one.p50_ms), str(one.p99_ms), str(one.p999_ms))
         console.print(delays)

@@ -17,6 +17,7 @@ from ops.audit.findings import LaneAudit, NothingSealedError
 from ops.audit.ledger import audit as audit_ledger
 from ops.audit.proof import proof_of
 from ops.audit.state import stored_hash
+from ops.cli import ledger_book
 from ops.cli.screen import screen
 from ops.kafka_log import LogUnavailableError
 from ops.platform import settings
@@ -26,7 +27,11 @@ EXIT_DIFFERENT, EXIT_NOT_AUDITED = 1, 2
 
 @click.group()
 def ledger() -> None:
-    """Audit the books, prove entries, and hash the state."""
+    """Ask the books, audit them, prove entries, and hash the state."""
+
+
+for verb in ledger_book.VERBS:
+    ledger.add_command(verb)
 
 
 @ledger.command()

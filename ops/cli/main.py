@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("ops.cli.platform", "Say what is wrong with this machine or platform, and what mends it."),
     "simulate": ("ops.cli.simulate", "Write realistic wallet traffic to a file or a topic."),
     "verify": ("ops.cli.verify", "Compare every store with an independent recomputation."),
-    "ledger": ("ops.cli.ledger", "Audit the books against their seals."),
+    "ledger": ("ops.cli.ledger", "Ask the books, and audit them against their seals."),
     "trace": ("ops.cli.trace", "Follow one payment through every stage."),
     "topics": ("ops.cli.topics", "Plan and create the topics of the contracts."),
     "contracts": ("ops.cli.contracts", "Check and generate the contracts."),

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from koban.settings import Settings
 from ops.cli.screen import screen
+from ops.engines import roster
 from ops.engines.doctor import examine
 from ops.engines.fetch import FetchError
 from ops.platform import UP_S_MAX, Platform, PlatformError, Status
@@ -34,10 +35,13 @@ def _platform(data_dir: Path | None) -> Platform:
 
 @click.command()
 @click.option("--only", multiple=True, metavar="NAME", help="Start only this engine or app; may be repeated.")
+@click.option(
+    "--with", "extras", multiple=True, type=click.Choice(roster.OPTIONAL), help="Start this optional engine too."
+)
 @click.option("--no-apps", is_flag=True, help="Engines only: no topics, workers, jobs or console.")
 @click.option("--timeout", "timeout_s", default=UP_S_MAX, show_default=True, help="Seconds to become healthy.")
 @data_dir_option
-def up(only: tuple[str, ...], no_apps: bool, timeout_s: float, data_dir: Path | None) -> None:
+def up(only: tuple[str, ...], extras: tuple[str, ...], no_apps: bool, timeout_s: float, data_dir: Path | None) -> None:
     """Start the platform in the background; returns when everything is healthy.
 
     What runs already is left alone. Endpoints are free loopback ports unless named by KOBAN_* variables, and are
@@ -45,7 +49,7 @@ def up(only: tuple[str, ...], no_apps: bool, timeout_s: float, data_dir: Path | 
     """
     platform = _platform(data_dir)
     try:
-        platform.up(only, with_apps=not no_apps, timeout_s=timeout_s)
+        platform.up(only, with_apps=not no_apps, extras=extras, timeout_s=timeout_s)
     except (PlatformError, FetchError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
 

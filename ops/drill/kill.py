@@ -25,6 +25,7 @@ COMPONENTS = (
     "ledger",
     "seals",
     "alerts",
+    "book",
     "search_index",
     "jobs",
     "console",

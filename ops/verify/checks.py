@@ -17,7 +17,7 @@ from koban.settings import Settings
 from ops.audit.findings import LaneAudit, NothingSealedError
 from ops.audit.ledger import audit
 from ops.kafka_log import LogRecord, read_topics, topic_names
-from ops.verify import books, lives
+from ops.verify import books, lives, mysql_tables
 from ops.verify.judge import Judgement, fault, judge
 
 DIFFERENCES_SHOWN = 10
@@ -126,6 +126,10 @@ class Evidence:
             return audit(self.settings)
         except NothingSealedError:
             return []
+
+    @cached_property
+    def tables(self) -> mysql_tables.Tables:
+        return mysql_tables.read(self.settings.mysql_url)
 
     @cached_property
     def volumes(self) -> dict[tuple[str, int], tuple[int, int, int, int]]:
@@ -372,6 +376,28 @@ def check_seals(evidence: Evidence) -> Check:
     return Check("seals", sum(lane.seals for lane in lanes), whole, not faults, faults[:DIFFERENCES_SHOWN])
 
 
+def check_book_entries(evidence: Evidence) -> Check:
+    """MySQL has each entry of the journal once, with its lines."""
+    expected = {
+        entry["entry_id"]: tuple(sorted((line["account"], line["debit_minor"]) for line in entry["lines"]))
+        for entry in evidence.journal
+    }
+    return _compare("MySQL: entries", expected, evidence.tables.entries)
+
+
+def check_book_sums(evidence: Evidence) -> Check:
+    """In MySQL each account's running sum and the sum of its lines are what the journal adds up to."""
+    debits, lines = books.fold(evidence.journal)
+    expected = {account: (debit, debit, lines[account], lines[account]) for account, debit in debits.items()}
+    return _compare("MySQL: accounts' sums", expected, evidence.tables.sums)
+
+
+def check_book_balances(evidence: Evidence) -> Check:
+    """MySQL has the latest balance of each account."""
+    expected = {account: (one["posted_minor"], one["version"]) for account, one in evidence.balances.items()}
+    return _compare("MySQL: latest balances", expected, evidence.tables.balances)
+
+
 def check_volumes(evidence: Evidence) -> Check:
     """Payments, refunds and their yen by merchant and minute."""
     expected = {cell: row for cell, row in books.volumes(evidence.events).items() if any(row)}
@@ -442,6 +468,9 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     check_in_flight,
     check_trial_balance,
     check_seals,
+    check_book_entries,
+    check_book_sums,
+    check_book_balances,
     check_volumes,
     check_cashback,
     check_alerts,

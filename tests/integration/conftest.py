@@ -34,6 +34,6 @@ def kafka() -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def engines() -> Iterator[Platform]:
-    """All engines, for one module."""
-    with fresh_platform(*roster.ENGINES) as settings:
+    """All standard engines, for one module."""
+    with fresh_platform(*roster.STANDARD) as settings:
         yield Platform(settings.data_dir)

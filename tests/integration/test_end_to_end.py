@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.engines, pytest.mark.timeout(1500)]
 
 FOREIGN_PAYMENT = "9900000000000000017"
 FOREIGN_AMOUNT = 1_234
-KILLED = ("ledger", "flink-taskmanager", "kafka", "gate")
+KILLED = ("ledger", "flink-taskmanager", "kafka", "mariadb", "gate")
 
 
 class Run:
@@ -104,6 +104,18 @@ def test_a_foreign_clients_payment_is_traced_through_every_stage(done: Run):
     assert lines["M.m-foreign.payable"] == -FOREIGN_AMOUNT
     assert sum(lines.values()) == 0
     assert [document["amount_minor"] for document in trace["documents"]] == [FOREIGN_AMOUNT]
+
+
+def test_the_book_answers_for_the_foreign_payment(done: Run):
+    entry = done.koban("ledger", "entry", "foreign-1")
+    assert {line["account"]: line["debit_minor"] for line in entry["lines"]}["M.m-foreign.payable"] == -FOREIGN_AMOUNT
+    account = ("ledger", "balance", "M.m-foreign.payable")
+    assert done.koban(*account)["posted_minor"] == FOREIGN_AMOUNT
+    for axis, at in (("business", entry["occurred_at"]), ("recorded", entry["recorded_at"])):
+        assert done.koban(*account, "--axis", axis, "--at", at)["posted_minor"] == FOREIGN_AMOUNT
+    (line,) = done.koban("ledger", "statement", "M.m-foreign.payable")["lines"]
+    assert (line["change_minor"], line["balance_minor"]) == (FOREIGN_AMOUNT, FOREIGN_AMOUNT)
+    assert done.koban("ledger", "trial-balance")["total_minor"] == 0
 
 
 def test_a_merchant_finds_the_payment_by_what_it_has(done: Run):

@@ -13,9 +13,16 @@ from ops.engines.site import plan
 
 def test_no_choice_is_everything() -> None:
     everything = roster.chosen((), with_apps=True)
-    assert {process for processes in roster.PROCESSES.values() for process in processes} < set(everything)
+    assert {process for engine in roster.STANDARD for process in roster.PROCESSES[engine]} < set(everything)
+    assert not set(roster.OPTIONAL) & set(everything)
     assert apps.TOPICS in everything
     assert set(apps.NAMES) < set(everything)
+
+
+def test_an_optional_engine_comes_on_top() -> None:
+    assert roster.chosen((), with_apps=False, extras=("dynamodb",))[-1] == "dynamodb"
+    assert roster.chosen(("kafka",), with_apps=True, extras=("dynamodb",)) == ("kafka", "dynamodb")
+    assert roster.chosen(("dynamodb",), with_apps=True) == ("dynamodb",)
 
 
 def test_engines_alone() -> None:

@@ -14,6 +14,7 @@ from ops.audit.findings import Difference, LaneAudit
 from ops.kafka_log import LogRecord
 from ops.verify import books, checks
 from ops.verify.checks import Evidence
+from ops.verify.mysql_tables import Tables
 
 T0 = 1_763_869_440_000_000
 CAMPAIGN = {
@@ -117,6 +118,11 @@ class World(Evidence):
         posted |= {"C.spring.closed": (100, 1), "M.m1.refund_reserved": (0, 2), "M.m1.payout_transit": (1000, 1)}
         self.balances = {a: {"account": a, "posted_minor": p, "version": v} for a, (p, v) in posted.items()}
         self.audited = [LaneAudit(0, seals=2)]
+        self.tables = Tables(
+            {e["entry_id"]: tuple(sorted((x["account"], x["debit_minor"]) for x in e["lines"])) for e in self.journal},
+            {account: (-p, -p, v, v) for account, (p, v) in posted.items()},
+            dict(posted),
+        )
         self.volumes = {("m1", T0 - T0 % 60_000_000): (2, 3000, 1, 500)}
         self.campaigns = {"spring": CAMPAIGN}
         self.alerts: dict[str, dict[str, Any]] = {}
@@ -165,6 +171,22 @@ def _skip_a_version(world: World) -> None:
 
 def _alter_an_entry(world: World) -> None:
     world.audited[0].add(Difference("altered", 0, 2, "journal", 7, "entry e1"))
+
+
+def _lose_an_entry_in_mysql(world: World) -> None:
+    del world.tables.entries["e-p2-1"]
+
+
+def _move_a_line_in_mysql(world: World) -> None:
+    world.tables.entries["e-p2-1"] = (("M.m2.payable", -2000), ("U.w1.money", 2000))
+
+
+def _let_a_running_sum_drift(world: World) -> None:
+    world.tables.sums["U.w1.money"] = (2501, 2500, 3, 3)
+
+
+def _keep_an_old_balance_in_mysql(world: World) -> None:
+    world.tables.balances["M.m1.payable"] = (3000, 2)
 
 
 def _miscount_a_minute(world: World) -> None:
@@ -249,6 +271,11 @@ def _write_a_file_twice(world: World) -> None:
         (_lose_a_yen, checks.check_trial_balance, ""),
         (_skip_a_version, checks.check_balances, "M.m1.payable"),
         (_alter_an_entry, checks.check_seals, "altered journal/0@7: entry e1"),
+        (_lose_an_entry_in_mysql, checks.check_book_entries, "e-p2-1"),
+        (_move_a_line_in_mysql, checks.check_book_entries, "e-p2-1"),
+        (_post_twice, checks.check_book_sums, "M.m1.payable"),
+        (_let_a_running_sum_drift, checks.check_book_sums, "U.w1.money"),
+        (_keep_an_old_balance_in_mysql, checks.check_book_balances, "M.m1.payable"),
         (_miscount_a_minute, checks.check_volumes, "m1"),
         (_overspend, checks.check_cashback, "spring"),
         (_leave_money_in_the_pot, checks.check_cashback, "spring"),

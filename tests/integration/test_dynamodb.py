@@ -1,0 +1,86 @@
+"""The read model of balances in DynamoDB Local: the contract of sinks, and the book stage filling it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from kafka import KafkaProducer
+
+from koban.records import Balance
+from koban.settings import Settings
+from ops import topics
+from ops.platform import platform
+from sinks.dynamodb import DynamoDbSink
+from sinks.testing import INDEX, check_contract
+
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT_S = 60
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Settings]:
+    # Not pytest's folder: that one is closed to other users, and MariaDB refuses to run as root.
+    folder = Path(tempfile.mkdtemp(prefix="koban-"))
+    with platform(folder, only=("kafka", "mariadb", "dynamodb"), keep=False) as settings:
+        topics.apply(settings)
+        yield settings
+
+
+def test_the_sink_keeps_its_contract(site: Settings) -> None:
+    """The same checks as in memory; the table can be made again."""
+
+    async def scenario() -> None:
+        sink = DynamoDbSink(site.dynamodb_url)
+        await sink.ensure(INDEX)
+        await sink.ensure(INDEX)
+        await check_contract(sink)
+        await sink.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_stage_writes_the_latest_balance_of_each_account(site: Settings) -> None:
+    values = [
+        Balance(
+            account=f"U.w{number % 5}.money", owner="w", posted_minor=number, available_minor=number,
+            version=number // 5 + 1, as_of_us=1_763_780_400_000_000, event_id="e", entry_id="e",
+        )
+        for number in range(200)
+    ]  # fmt: skip
+    producer = KafkaProducer(bootstrap_servers=site.kafka_bootstrap)
+    for balance in values:
+        producer.send("balances", msgspec.json.encode(balance), key=balance.account.encode(), partition=0)
+    producer.close()
+    environ = {**os.environ, **site.environ(), "KOBAN_METRICS_PORT": "0", "KOBAN_BATCH_RECORDS_MAX": "50"}
+    log = site.data_dir / "book_test.log"
+    with log.open("wb") as out:
+        worker = subprocess.Popen([sys.executable, "-m", "streams.book"], cwd=ROOT, env=environ, stdout=out, stderr=out)
+
+    async def stored() -> list[tuple[int, bytes] | None]:
+        sink = DynamoDbSink(site.dynamodb_url)
+        await sink.ensure("balances")  # whoever is first makes it
+        found = [await sink.get("balances", balance.account) for balance in values[-5:]]
+        await sink.close()
+        return found
+
+    expected = [(balance.version, msgspec.json.encode(balance)) for balance in values[-5:]]
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while asyncio.run(stored()) != expected:
+            assert worker.poll() is None, log.read_text("utf-8")[-3000:]
+            assert time.monotonic() < deadline, log.read_text("utf-8")[-3000:]
+            time.sleep(0.3)
+    finally:
+        worker.kill()
+        worker.wait()
