@@ -6,7 +6,6 @@ A runner is one asyncio task, so that one lane's commit overlaps with another la
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -25,6 +24,11 @@ from streams.transport.writers import IdempotentWriter, TransactionalWriter
 
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 5.0
+
+
+def _now_s() -> float:
+    """The event loop's clock: the same as `time.monotonic`, and a simulation's own under a simulated loop."""
+    return asyncio.get_running_loop().time()
 
 
 class Group(Protocol):
@@ -186,7 +190,7 @@ class Runner:
             while not self._draining:
                 if self._chunks:
                     await self._step()
-                    await self._commit_if(time.monotonic() >= self._commit_due_at and self._make_writer is None)
+                    await self._commit_if(_now_s() >= self._commit_due_at and self._make_writer is None)
                 elif not await self._woken():
                     await self._commit_if(True)
             await self._commit_if(self.restored)
@@ -205,7 +209,7 @@ class Runner:
                 await self._restore()
             elif self._given.is_set():  # no rebalance has begun while the offsets were asked for
                 break
-        self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
+        self._commit_due_at = _now_s() + self._limits.commit_interval_s
         self._group.resume(self.done)
         self._reading = True
 
@@ -235,7 +239,7 @@ class Runner:
         return True
 
     def _commit_left_s(self) -> float:
-        return max(0.0, self._commit_due_at - time.monotonic())
+        return max(0.0, self._commit_due_at - _now_s())
 
     async def _commit_if(self, due: bool) -> None:
         """Commits what is done, outside of transactions: every offset at least once, in exactly-once mode only
@@ -244,11 +248,11 @@ class Runner:
             offsets = dict(self.done)
             if await self._group.commit(offsets):
                 self.committed = offsets
-            self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
+            self._commit_due_at = _now_s() + self._limits.commit_interval_s
 
     async def _step(self) -> None:
         """One round: some batches worked on, written and (exactly-once) committed."""
-        started = time.monotonic()
+        started = _now_s()
         was_full = self.full
         batches = self._take()
         if was_full and not self.full:
@@ -320,7 +324,7 @@ class Runner:
     async def _pace(self, started: float) -> None:
         """Lets a little more arrive before the next transaction, unless much is there: a transaction costs the same
         for one record as for a thousand. The first record after a pause never waits."""
-        left = started + self._limits.transaction_interval_s - time.monotonic()
+        left = started + self._limits.transaction_interval_s - _now_s()
         if left > 0 and not self._draining and self._queued_records < self._limits.records_max // 2:
             await asyncio.sleep(left)
 
