@@ -301,27 +301,30 @@ class LedgerDrill:
     def _suffer(self, kind: str, crew: Crew, random: Random, began: float) -> Fault:
         time.sleep(random.uniform(0.2, PAUSE_S_MAX))
         at_s = time.monotonic() - began
-        start = self._cause(kind, crew, random)
-        before = self._committed()
-        self._await_commits(before)
+        start, frozen = self._cause(kind, crew, random)
+        self._await_commits(self._committed())
         recovery_s = time.monotonic() - start
+        if frozen is not None:  # its lanes have moved by now, and it wakes up believing that it has them
+            frozen.signal(signal.SIGCONT)
         self._say(f"{kind} at {at_s:.1f} s: every lane commits again after {recovery_s:.1f} s")
         return Fault(kind=str(kind), at_s=round(at_s, 1), recovery_s=round(recovery_s, 1))
 
-    def _cause(self, kind: str, crew: Crew, random: Random) -> float:
-        """Makes it happen; returns the moment from which recovery counts."""
+    def _cause(self, kind: str, crew: Crew, random: Random) -> tuple[float, Worker | None]:
+        """Makes it happen. The moment from which recovery counts, and a worker that must be woken afterwards."""
         if kind in tuple(Place):
-            return self._kill_at(Place(kind), crew, random)
+            return self._kill_at(Place(kind), crew, random), None
         worker = random.choice(crew.workers)
+        start = time.monotonic()
         if kind == "kill":
             worker.kill()
         elif kind == "zombie":
-            self._freeze(worker, random)
+            worker.signal(signal.SIGSTOP)
+            return start, worker
         elif kind == "stop in rebalance":
-            self._stop_in_rebalance(worker, crew, random)
+            return self._stop_in_rebalance(worker, crew, random), None
         else:
             self._kill_broker()
-        return time.monotonic()
+        return start, None
 
     def _kill_at(self, place: Place, crew: Crew, random: Random) -> float:
         """A worker is replaced by one that ends at the failpoint; that one's end counts, and a third one comes."""
@@ -338,20 +341,16 @@ class LedgerDrill:
             raise PlatformError(f"the worker armed with {place}:{passes} ended with {code}; see {armed.log}")
         return time.monotonic()
 
-    def _freeze(self, worker: Worker, random: Random) -> None:
-        """Beyond its session: its lanes go to the other, and it wakes up believing that it has them."""
-        worker.signal(signal.SIGSTOP)
-        time.sleep(self._settings.session_timeout_ms / 1000 + random.uniform(0.5, 4.0))
-        worker.signal(signal.SIGCONT)
-
-    def _stop_in_rebalance(self, worker: Worker, crew: Crew, random: Random) -> None:
+    def _stop_in_rebalance(self, worker: Worker, crew: Crew, random: Random) -> float:
         """Another worker joins, and in the midst of it this one is told to stop."""
         crew.start()
         time.sleep(random.uniform(1.0, 4.0))
         crew.remove(worker)
+        start = time.monotonic()
         code = worker.stop()
         if code != 0:
             raise PlatformError(f"a worker that was told to stop ended with {code}; see {worker.log}")
+        return start
 
     def _kill_broker(self) -> None:
         pid = next(row.pid for row in self._platform.status() if row.name == "kafka")
