@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -94,16 +95,18 @@ def _report(outcome: Outcome, faults: list[Fault], seed: int, as_json: bool) -> 
 @click.option("--seed", default=1, show_default=True, help="The first seed; the same seed is the same run.")
 @click.option("--seeds", default=1, show_default=True, help="How many seeds, from the first one on.")
 @click.option("--events", default=60, show_default=True, help="Events of each run.")
+@click.option("--story", is_flag=True, help="Tell each step on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def simulate_(seed: int, seeds: int, events: int, as_json: bool) -> None:
+def simulate_(seed: int, seeds: int, events: int, story: bool, as_json: bool) -> None:
     """Run the ledger on a simulated broker, clock and network, with faults that a seed decides.
 
     Needs no engine. A seed that breaks an invariant is named, and breaks it again in the same way.
     """
     began = time.process_time()
     findings: list[Finding] = []
+    tell = partial(click.echo, err=True) if story else None
     with click.progressbar(range(seed, seed + seeds), file=sys.stderr, hidden=seeds < 100) as bar:
-        findings += (simulate(number, events=events) for number in bar)
+        findings += (simulate(number, events=events, tell=tell) for number in bar)
     broken = [finding for finding in findings if finding.broken]
     faults: Counter[str] = Counter()
     for finding in findings:

@@ -132,6 +132,14 @@ class Log:
         ]
 
 
+def _places(partitions: Iterable[TopicPartition]) -> str:
+    return ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(partitions))
+
+
+def _offsets(offsets: Mapping[TopicPartition, int]) -> str:
+    return "and is at " + ", ".join(f"{tp.topic}@{offset}" for tp, offset in offsets.items()) if offsets else ""
+
+
 class Broker:
     """Topics, transactions and offsets. `readers` are called after each change of what may be read."""
 
@@ -152,6 +160,7 @@ class Broker:
         """A new epoch; older producers of the id are shut out, and what they left open is aborted."""
         self._end(transactional_id, "aborted")
         self._epochs[transactional_id] = self._epochs.get(transactional_id, -1) + 1
+        self.clock.note(f"{transactional_id} has epoch {self._epochs[transactional_id]}")
         return self._epochs[transactional_id]
 
     def epoch(self, transactional_id: str) -> int:
@@ -195,6 +204,7 @@ class Broker:
         if transaction is None:
             return
         transaction.state = state
+        self.clock.note(f"{transactional_id} {state} {_places(transaction.partitions)} {_offsets(transaction.offsets)}")
         for tp in sorted(transaction.partitions):
             self.logs[tp].finish(transaction)
         if state == "committed":
@@ -292,6 +302,7 @@ class Group:
         self._rebalancing_since_s = None
         self.generation += 1
         lanes = share(self._lanes, {name: member.lanes for name, member in self.members.items()})
+        self._clock.note(f"generation {self.generation}: {lanes}")
         for name, member in self.members.items():
             member.joined = False
             member.lanes = lanes[name]

@@ -23,6 +23,8 @@ class Clockwork:
         self.now_s = 0.0
         self.random = random
         self.processes: list[Process] = []
+        self.tell: Callable[[str], None] | None = None
+        """Who hears what happens, for a seed that somebody looks into."""
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = 0
 
@@ -33,6 +35,11 @@ class Clockwork:
 
     def later(self, in_s: float, step: Callable[[], None]) -> None:
         self.at(self.now_s + in_s, step)
+
+    def note(self, what: str) -> None:
+        """Tells what has just happened."""
+        if self.tell is not None:
+            self.tell(f"{self.now_s:8.3f} s  {what}")
 
     def run(self, until: Callable[[], bool], at_s_max: float) -> bool:
         """Runs until something holds, which is looked at whenever time moves; False when it does not by `at_s_max`."""
@@ -90,6 +97,7 @@ class Process(asyncio.AbstractEventLoop):
     def freeze(self, for_s: float) -> None:
         """As SIGSTOP, and SIGCONT some time later: what came meanwhile is found waiting."""
         self.frozen = True
+        self.clock.note(f"{self.name} freezes")
 
         def thaw() -> None:
             self.frozen = False

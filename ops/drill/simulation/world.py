@@ -25,6 +25,7 @@ WORK_S = 20.0
 REST_S_MAX = 400.0
 """By then everything must have come to rest: longer than a transaction's time-out and some rebalances together."""
 GATE = "gate"
+GATE_OPEN_S_MAX = 0.3
 
 _decode = msgspec.json.Decoder().decode
 
@@ -61,6 +62,7 @@ class Mischief:
         fault = self._random.choice(("kill before", "kill after", "lost request", "lost answer", "freeze", "freeze"))
         self.faults[f"{fault} {name}" if fault != "freeze" else fault] += 1
         clock = process.clock
+        clock.note(f"{process.name}: {fault} {name}")
         if fault.startswith("kill"):
             # The request is on its way, or never will be; either way its sender does not live to see the answer.
             process.kill()
@@ -75,6 +77,7 @@ class Mischief:
         """A zombie comes back at the worst moment: while its lane's new owner takes over."""
         if any(process.frozen for process in clock.processes) and self._random.random() < 0.5:
             self.faults["zombie at takeover"] += 1
+            clock.note("the frozen ones wake")
             for process in clock.processes:
                 process.frozen = False
 
@@ -129,7 +132,7 @@ class World:
     def _plan(self) -> None:
         for event in self.sent:
             self.expected.add(event.event)
-        self._let_events_come()
+        self.clock.later(0.5, self._write_events)
         for _ in range(self._wanted):
             self.clock.later(self.random.random(), self._start_worker)
         if self.mischief.rate:
@@ -144,42 +147,34 @@ class World:
 
     # --- the stages before the ledger
 
-    def _let_events_come(self) -> None:
-        """In groups, each one transaction of the gate or of the cashback job, which may fail and be written again."""
-        random, start = self.random, 0
-        at_s = 0.5
-        while start < len(self.sent):
-            count = random.choice((1, 2, 5, 15))
-            self.clock.at(at_s, self._arrival(start, self.sent[start : start + count]))
-            start += count
-            at_s += random.random() * 2 * WORK_S * 0.8 * count / len(self.sent)
+    def _write_events(self, start: int = 0) -> None:
+        """A group of events as one transaction of the gate, open for a while; when it fails, it is written again."""
+        random = self.random
+        events = self.sent[start : start + random.choice((1, 2, 5, 15))]
+        self._append_events(events)
+        open_s = random.random() * GATE_OPEN_S_MAX
 
-    def _arrival(self, number: int, events: list[Sent]) -> Callable[[], None]:
-        producer = f"{GATE}-{number}"
-
-        def write() -> None:
-            broker, epoch = self.broker, self.broker.fence(producer)
-            for sent in events:
-                lane = lane_of(sent.owner, self.lanes)
-                draft = Draft(sent.event["occurred_at_us"] // 1000, sent.owner.encode(), sent.value)
-                broker.produce(producer, epoch, TopicPartition(sent.topic, lane), [draft])
-
-        def abort() -> None:
-            write()
-            self.broker.abort(producer, self.broker.epoch(producer))
-
-        def commit() -> None:
-            write()
-            self.broker.commit(producer, self.broker.epoch(producer))
-            self._to_come -= len(events)
-
-        def arrive() -> None:
-            if self.random.random() < 0.1:
-                abort()
+        def end() -> None:
+            if random.random() < 0.1:
+                self.broker.abort(GATE, self.broker.epoch(GATE))
                 self.mischief.faults["input aborted"] += 1
-            commit()
+                self._append_events(events)
+                self.clock.later(open_s, end)
+                return
+            self.broker.commit(GATE, self.broker.epoch(GATE))
+            self._to_come -= len(events)
+            if self._to_come:
+                pause_s = random.random() * 2 * WORK_S * 0.8 * len(events) / len(self.sent)
+                self.clock.later(pause_s, lambda: self._write_events(start + len(events)))
 
-        return arrive
+        self.clock.later(open_s, end)
+
+    def _append_events(self, events: list[Sent]) -> None:
+        epoch = self.broker.fence(GATE)
+        for sent in events:
+            tp = TopicPartition(sent.topic, lane_of(sent.owner, self.lanes))
+            draft = Draft(sent.event["occurred_at_us"] // 1000, sent.owner.encode(), sent.value)
+            self.broker.produce(GATE, epoch, tp, [draft])
 
     # --- faults
 
@@ -191,6 +186,7 @@ class World:
         fault = self.random.choice((self._kill, self._freeze, self._stop, self._add, self._compact, self._compact))
         if fault is self._compact or self.workers:
             self.mischief.faults[fault.__name__.strip("_")] += 1
+            self.clock.note(f"fault: {fault.__name__.strip('_')}")
             fault()
 
     def _some_worker(self) -> Worker:
@@ -219,6 +215,7 @@ class World:
         if len(self.workers) < self._wanted:
             self._started += 1
             name = f"ledger-{self._started}"
+            self.clock.note(f"{name} starts")
             process = Process(self.clock, name)  # type: ignore[abstract]  # no sockets, signals, threads
             network = Network(process, self.broker, self.mischief)
             self.workers.append(Worker(process, network, self.group, self.lanes, self._parts, self._ended))
@@ -226,6 +223,7 @@ class World:
     def _ended(self, worker: Worker, error: BaseException | None) -> None:
         if error is not None and not is_of_the_network(error):
             self._break(f"{worker.process.name} ended: {type(error).__name__}: {error}")
+        self.clock.note(f"{worker.process.name} ended: {error!r}" if error else f"{worker.process.name} stopped")
         self.mischief.faults["crash" if error else "clean stop"] += 1
         self._restart_soon(worker.process)
 
@@ -344,6 +342,10 @@ def _debits(value: bytes | None) -> int:
     return sum(leg["debit_minor"] for leg in _decode(value or b"")["legs"])
 
 
-def simulate(seed: int, parts: type[Parts] = Parts, *, events: int = 60) -> Finding:
-    """Runs one seed."""
-    return World(seed, parts, events=events).run()
+def simulate(
+    seed: int, parts: type[Parts] = Parts, *, events: int = 60, tell: Callable[[str], None] | None = None
+) -> Finding:
+    """Runs one seed. `tell` hears each step of the broker, the workers and the faults."""
+    world = World(seed, parts, events=events)
+    world.clock.tell = tell
+    return world.run()
