@@ -53,6 +53,7 @@ BATCH_RECORDS_MAX = 100
 PASSES_MAX = 12
 """A failpoint is armed for one of the first passings."""
 STOP_S_MAX = 40.0
+ASSERTED = "AssertionError"
 
 KINDS = (
     "kill", "kill", Place.AFTER_PRODUCE, Place.AFTER_OFFSETS, Place.AFTER_COMMIT, Place.IN_RESTORE, "zombie",
@@ -128,22 +129,23 @@ class Worker:
 class Crew:
     """The ledger's workers. Whoever ends by itself is replaced, as a supervisor would."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, name: str) -> None:
         self._settings = settings
         self._folder = folder
+        self._name = name
         self._number = 0
+        self.logs: list[Path] = []
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self.workers: list[Worker] = []
-        self.deaths = 0
-        """Workers that ended and were replaced."""
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
 
     def start(self, armed: str | None = None) -> Worker:
         with self._lock:
             self._number += 1
-            worker = Worker(self._settings, self._folder / f"ledger-{self._number}.log", armed)
+            self.logs.append(self._folder / f"ledger-{self._name}-{self._number}.log")
+            worker = Worker(self._settings, self.logs[-1], armed)
             self.workers.append(worker)
             return worker
 
@@ -151,6 +153,11 @@ class Crew:
         """From now on nobody replaces it."""
         with self._lock:
             self.workers.remove(worker)
+
+    def assertions(self) -> Invariant:
+        """Whether a worker ended because its books did not balance: the next one would hide it."""
+        found = [log.name for log in self.logs if ASSERTED in log.read_text("utf-8", "replace")]
+        return Invariant(name="no worker found its own books wrong", ok=not found, detail=", ".join(found))
 
     def end(self) -> None:
         self._ended.set()
@@ -165,7 +172,6 @@ class Crew:
             with self._lock:
                 for worker in [worker for worker in self.workers if not worker.alive]:
                     self.workers.remove(worker)
-                    self.deaths += 1
                     self.start()
 
 
@@ -278,7 +284,7 @@ class LedgerDrill:
     def run(self, seed: int, faults: int = FAULTS, kinds: tuple[str, ...] = KINDS) -> Outcome:
         """One seed: traffic and faults, then rest, then every invariant."""
         random, began = Random(seed), time.monotonic()
-        crew = Crew(self._settings, self._settings.data_dir / "logs")
+        crew = Crew(self._settings, self._settings.data_dir / "logs", str(seed))
         try:
             for _ in range(WORKERS):
                 crew.start()
@@ -286,12 +292,12 @@ class LedgerDrill:
             feed = Feed(self._settings, workload, self._expected)
             self._await_commits({})
             suffered = [
-                self._suffer(kind, crew, Random(seed + n), began)
+                self._suffer(kind, crew, Random(f"{seed}/{n}"), began)
                 for n, kind in enumerate(Random(seed).choices(kinds, k=faults))
             ]
             feed.close()
             rested = self._await_rest()
-            invariants = [rested, *self._audit()]
+            invariants = [rested, *self._audit(), crew.assertions()]
         finally:
             crew.end()
         return Outcome(seed=seed, events=feed.sent, faults=suffered, invariants=invariants)

@@ -105,6 +105,7 @@ class World:
         self._started = 0
         self._wanted = random.choice((1, 2, 2, 3))
         self._positions: defaultdict[TopicPartition, int] = defaultdict(int)
+        self._offsets: defaultdict[TopicPartition, int] = defaultdict(int)
         self._legs_taken: defaultdict[TopicPartition, int] = defaultdict(int)
         self._undecided_legs: defaultdict[TopicPartition, list[Stored]] = defaultdict(list)
         self._to_come = len(self.sent)
@@ -248,6 +249,9 @@ class World:
 
     def _show(self) -> None:
         changed = False
+        for tp, offset in self.broker.offsets.items():
+            demand(offset >= self._offsets[tp], f"the offset of {tp.topic}/{tp.partition} goes back to {offset}")
+            self._offsets[tp] = offset
         for lane in range(self.lanes):
             changed |= self._count_sent_legs(TopicPartition(LEGS, lane))
             changed |= self._count_taken_legs(TopicPartition(LEGS, lane))
@@ -285,7 +289,6 @@ class World:
 
     def _count_taken_legs(self, tp: TopicPartition) -> bool:
         start, upto = self._legs_taken[tp], self.broker.offsets.get(tp, 0)
-        demand(upto >= start, f"the offset of {tp.topic}/{tp.partition} goes back from {start} to {upto}")
         if upto == start:
             return False
         for record in self.broker.logs[tp].read(start, 1_000_000)[0]:
