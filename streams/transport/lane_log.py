@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.transport import fetched
 from streams.transport.batch import Record
+from streams.transport.failpoint import Place, passed
 
 FETCH_BYTES = 2 * 1024 * 1024
 METADATA_TIMEOUT_S = 30
@@ -76,6 +77,7 @@ class LaneLog:
                     records = [record for record in records if record.offset < end]
                 if records:
                     yield records
+                    passed(Place.IN_RESTORE)
 
 
 async def _partitions(consumer: Any, topic: str) -> set[int] | None:

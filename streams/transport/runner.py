@@ -29,6 +29,11 @@ RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 5.0
 
 
+def _now_s() -> float:
+    """The event loop's clock: the same as `time.monotonic`, and a simulation's own under a simulated loop."""
+    return asyncio.get_running_loop().time()
+
+
 class Group(Protocol):
     """What a runner asks of the consumer group's member."""
 
@@ -195,7 +200,7 @@ class Runner:
                     await self._tick()
                 if self._chunks:
                     await self._step()
-                    await self._commit_if(time.monotonic() >= self._commit_due_at and self._make_writer is None)
+                    await self._commit_if(_now_s() >= self._commit_due_at and self._make_writer is None)
                 elif not await self._woken():
                     await self._commit_if(not self._timer_due)
             await self._commit_if(self.restored)
@@ -214,7 +219,7 @@ class Runner:
                 await self._restore()
             elif self._given.is_set():  # no rebalance has begun while the offsets were asked for
                 break
-        self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
+        self._commit_due_at = _now_s() + self._limits.commit_interval_s
         self._group.resume(self.done)
         self._reading = True
 
@@ -240,7 +245,7 @@ class Runner:
             await self._wake.wait()
             return True
         try:
-            async with asyncio.timeout(max(0.0, min(due) - time.monotonic())):
+            async with asyncio.timeout(max(0.0, min(due) - _now_s())):
                 await self._wake.wait()
         except TimeoutError:
             return False
@@ -252,7 +257,7 @@ class Runner:
 
     @property
     def _timer_due(self) -> bool:
-        return self._timer_s is not None and time.monotonic() >= self._timer_due_at
+        return self._timer_s is not None and _now_s() >= self._timer_due_at
 
     async def _tick(self) -> None:
         """Tells the lane the time, and how far it has come. Not while the brokers don't say where the topics end."""
@@ -267,7 +272,7 @@ class Runner:
         if batch.outbox.slots or batch.outbox.late:
             await self._write([batch], dict(self.done))
             self._metrics.wrote(batch)
-        self._timer_due_at = time.monotonic() + self._lane.timer_s
+        self._timer_due_at = _now_s() + self._lane.timer_s
 
     async def _commit_if(self, due: bool) -> None:
         """Commits what is done, outside of transactions: every offset at least once, in exactly-once mode only
@@ -276,11 +281,11 @@ class Runner:
             offsets = dict(self.done)
             if await self._group.commit(offsets):
                 self.committed = offsets
-            self._commit_due_at = time.monotonic() + self._limits.commit_interval_s
+            self._commit_due_at = _now_s() + self._limits.commit_interval_s
 
     async def _step(self) -> None:
         """One round: some batches worked on, written and (exactly-once) committed."""
-        started = time.monotonic()
+        started = _now_s()
         was_full = self.full
         batches = self._take()
         if was_full and not self.full:
@@ -352,7 +357,7 @@ class Runner:
     async def _pace(self, started: float) -> None:
         """Lets a little more arrive before the next transaction, unless much is there: a transaction costs the same
         for one record as for a thousand. The first record after a pause never waits."""
-        left = started + self._limits.transaction_interval_s - time.monotonic()
+        left = started + self._limits.transaction_interval_s - _now_s()
         if left > 0 and not self._draining and self._queued_records < self._limits.records_max // 2:
             await asyncio.sleep(left)
 

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from schemas.partitioning import lane_of_key
+from streams.transport.failpoint import Place, passed
 from streams.transport.outbox import Outbox
 
 # A transaction that starts while the markers of the one before are still being written is refused; aiokafka then waits
@@ -114,8 +115,11 @@ class TransactionalWriter(Writer):
         positions = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
         # aiokafka commits a transaction even if a record batch of it was refused: each must be awaited before.
         await self.write(outboxes)
+        passed(Place.AFTER_PRODUCE)
         await producer.send_offsets_to_transaction(positions, self._group)
+        passed(Place.AFTER_OFFSETS)
         await producer.commit_transaction()
+        passed(Place.AFTER_COMMIT)
 
     async def abandon(self) -> None:
         """Aborts what is open, so that readers need not wait for its time-out, and stops; not an error if it can't."""
