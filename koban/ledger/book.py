@@ -177,11 +177,11 @@ class Book:
         """Applies a leg from another lane; a limit that it violates is returned."""
         slot = self._slots.get(leg.account) or self._route(leg.account)
         assert slot.lane == self.lane, f"a leg on {leg.account} came to lane {self.lane}, it belongs to {slot.lane}"
-        self._count_in_flight(-leg.debit_minor, leg.occurred_at_us, leg.event_id)
         if leg.reference_id is not None:
             self._arrive_for_refund(leg, slot)
             if leg.claim_minor:
                 return None
+        self._count_in_flight(-leg.debit_minor, leg.occurred_at_us, leg.event_id)
         code = self._apply(slot, leg.debit_minor, leg.occurred_at_us, leg.event_id, leg.entry_id)
         if code is not None and self._spilled(code, slot, -leg.debit_minor, leg):
             code = None
@@ -343,7 +343,8 @@ class Book:
             claim_minor=claim_minor,
         )
         self._outbox[slot.lane].append(leg)
-        self._count_in_flight(debit_minor, fact.occurred_at_us, fact.event_id)
+        if debit_minor:  # a claim moves nothing
+            self._count_in_flight(debit_minor, fact.occurred_at_us, fact.event_id)
 
     def _count_in_flight(self, debit_minor: int, at_us: int, event_id: str) -> None:
         """One leg, as `_apply` on the account of legs in flight, which has no limit."""

@@ -120,6 +120,8 @@ class Evidence:
 
     def _take_ledger_legs(self, record: LogRecord) -> None:
         for leg in json.loads(record.value or b"")["legs"]:
+            if leg.get("claim_minor"):
+                continue  # asks for a refund's money, and moves none
             for account, sign in ((leg["account"], 1), (f"L.in_flight@{self.lane}", -1)):
                 arrived = self.accounts[account].arrived
                 arrived.append(arrived[-1] + sign * leg["debit_minor"])
