@@ -73,14 +73,17 @@ class Platform:
         self._next[topic, lane] += 1
         self.topics[topic, lane].append(LogRecord(topic, lane, offset, 1, key, value, dict(headers)))
 
-    def send(self, event_type: str, wallet: str, **body: Any) -> None:
+    def send(self, event_type: str, wallet: str, payment: str | None = None, **body: Any) -> str:
+        """Of a payment, or of one of its own, whose id is given back."""
         self._number += 1
+        payment = payment or f"p-{self._number}"
         value = {
             "event_type": event_type, "event_id": f"e-{self._number}", "occurred_at_us": self.now_us,
-            "aggregate": "payment", "aggregate_id": f"p-{self._number}", "aggregate_seq": 1,
+            "aggregate": "payment", "aggregate_id": payment, "aggregate_seq": 1,
             "body": {"wallet_id": wallet, **body},
         }  # fmt: skip
         self.append(VALID, lane_of(wallet, LANES), wallet.encode(), msgspec.json.encode(value))
+        return payment
 
     def live(self, seconds: int) -> None:
         """Events, legs and seals, a second at a time."""
@@ -115,12 +118,18 @@ class Platform:
             case 0:
                 self.send("TopUpCompleted", wallet, amount_minor=amount, source="bank", verified=True)
             case 1:
-                self.send("TransferSent", wallet, kind="money", amount_minor=amount, receiver_wallet_id=other)
-                self.send("TransferAccepted", wallet, kind="money", amount_minor=amount, receiver_wallet_id=other)
+                sent = {"transfer_id": f"t-{self._number}", "kind": "money", "receiver_wallet_id": other}
+                self.send("TransferSent", wallet, amount_minor=amount, **sent)
+                self.send("TransferAccepted", wallet, amount_minor=amount, **sent)
             case _:
                 merchant = self._random.choice(MERCHANTS)
                 tenders = [{"kind": "money", "amount_minor": amount}]
-                self.send("PaymentCompleted", wallet, merchant_id=merchant, amount_minor=amount, tenders=tenders)
+                paid = {"merchant_id": merchant, "amount_minor": amount, "tenders": tenders}
+                payment = self.send("PaymentCompleted", wallet, **paid)
+                if self._random.random() < 0.5:  # most merchants have to wait for the money
+                    self.send("RefundRequested", wallet, payment, refund_id="r-1", **paid)
+                if self._random.random() < 0.3:
+                    self.send("RefundCompleted", wallet, payment, refund_id="r-1", **paid)
 
     def _work(self, stage: str, lane: Any, topic: str) -> None:
         place = (topic, lane.partition)
