@@ -94,13 +94,15 @@ class Writer:
     def outbox(self) -> Outbox:
         return Outbox(lambda: BatchBuilder(900_000, 0), {"out": 4}, lambda key, count: 0)
 
-    async def commit(self, outboxes: list[Outbox], offsets: dict[TopicPartition, int]) -> None:
+    async def commit(self, outboxes: list[Outbox], offsets: dict[TopicPartition, int]) -> dict[tuple[str, int], int]:
         await asyncio.sleep(0)
         self.transactions.append((written(outboxes), dict(offsets)))
         self.group.offsets.update(offsets)
+        return {("out", 0): len(self.transactions)}
 
-    async def write(self, outboxes: list[Outbox]) -> None:
+    async def write(self, outboxes: list[Outbox]) -> dict[tuple[str, int], int]:
         self.steps.append(f"write {written(outboxes)}")
+        return {}
 
 
 def written(outboxes: list[Outbox]) -> int:
