@@ -26,7 +26,7 @@ from schemas.cloudevents import HeaderMaker, Headers
 from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidEvent, ReasonCode
 from schemas.partitioning import lane_of
-from streams.ledger.store import KnownLives, LaneStore, Loss, StoreLostError
+from streams.ledger.store import Coverage, KnownLives, LaneStore, Loss, StoreLostError
 from streams.transport import Batch, Lane, LaneLog, Span
 from streams.transport.batch import Record
 
@@ -35,6 +35,8 @@ JOURNAL, BALANCES, WAITING, DEAD_LETTERS = "journal", "balances", "refunds-waiti
 STORED = (BALANCES, JOURNAL)
 """What a store is a checkpoint of."""
 LEGS_IN_RECORD_MAX = 2_000
+OPEN_PAUSES_S = (0.1, 0.3, 0.6, 1.0)
+"""Between the tries to open a store that another worker has."""
 ROWS_AT_ONCE = 5_000
 """Rows of a store that are taken over before the worker's other tasks have a turn."""
 
@@ -112,7 +114,7 @@ class LedgerLane(Lane):
         """False when the store is lost: the book is empty then, and the store made anew, or not used."""
         spans = {topic: await log.span(topic) for topic in STORED}
         try:
-            offsets = store.open(spans).offsets
+            offsets = (await self._opened(store, spans)).offsets
             await self._take_over(store, log, offsets[BALANCES])
             await self._restore_waiting(log)
             await self._restore_lives(log, offsets[JOURNAL])
@@ -124,6 +126,17 @@ class LedgerLane(Lane):
         self._written = {topic: span.end for topic, span in spans.items()}
         self._count("store_restored", 1)
         return True
+
+    async def _opened(self, store: LaneStore, spans: Mapping[str, Span]) -> Coverage:
+        """Waits a little for a worker of this machine that is just letting go of the lane."""
+        for pause_s in OPEN_PAUSES_S:
+            try:
+                return store.open(spans)
+            except StoreLostError as lost:
+                if lost.loss is not Loss.IN_USE:
+                    raise
+            await asyncio.sleep(pause_s)
+        return store.open(spans)
 
     def _lose(self, store: LaneStore, lost: StoreLostError, spans: Mapping[str, Span]) -> None:
         _log.warning("lane %s: the store is %s; its state is read from the whole log", self.partition, lost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import pytest
 from rocksdict import Options, Rdict
 
 from schemas.partitioning import lane_of
+from streams.ledger import lane as ledger_lane
 from streams.ledger.lane import BALANCES, JOURNAL, VALID, LedgerLane
 from streams.ledger.store import LaneStore, Loss
 from streams.transport import Batch, Span
@@ -266,7 +267,10 @@ def test_a_store_of_another_lane_is_made_anew(topics: Topics, folder: Path, lane
     again.stop()
 
 
-def test_a_store_that_another_worker_has_open_is_left_alone(topics: Topics, folder: Path) -> None:
+def test_a_store_that_another_worker_has_open_is_left_alone(
+    topics: Topics, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_lane, "OPEN_PAUSES_S", (0.0,))
     state = filled(topics, folder)
     owner = Worker(topics, folder)
     other = Worker(topics, folder)
@@ -290,3 +294,25 @@ def test_a_folder_that_is_taken_away_under_a_worker_costs_the_store_and_nothing_
     worker.post(top_up(900))
     worker.stop()
     assert Worker(topics, folder).lane.book.state_hash() == worker.lane.book.state_hash()
+
+
+def test_a_store_that_another_worker_is_just_letting_go_of_is_waited_for(
+    topics: Topics, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(topics, folder)
+    owner = Worker(topics, folder)
+
+    class LettingGo(tuple[float, ...]):
+        """Between the first try and the second the owner lets go."""
+
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[float]:
+            for pause_s in tuple.__iter__(self):
+                yield pause_s
+                owner.crash()
+
+    monkeypatch.setattr(ledger_lane, "OPEN_PAUSES_S", LettingGo((0.0, 0.0)))
+    again = Worker(topics, folder)
+    assert again.counts == {"store_restored": 1}
+    again.stop()
