@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that was not heard of for this long loses its lanes to the others."""
     stall_s_max: int = 60
     """A worker ends when records wait and none was worked on for this long; its supervisor starts it again."""
+    ledger_checkpoint_s: int = 5
+    """A ledger lane writes what changed to its store on disk this often; a restart reads the log from there on."""
     seal_window_s: int = 3_600
     """A lane's journal and balances are sealed in windows of this length."""
     seal_grace_s: int = 90

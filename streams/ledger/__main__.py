@@ -10,6 +10,7 @@ from prometheus_client import Gauge
 
 from koban.settings import Settings
 from streams.ledger.lane import TOPICS, LedgerLane
+from streams.ledger.store import LaneStore
 from streams.transport import BatchApp
 
 
@@ -37,7 +38,13 @@ def ledger_app(settings: Settings) -> BatchApp:
     app.lanes(
         TOPICS,
         lambda lane: LedgerLane(
-            lane, lanes, app.count, imbalance.labels(str(lane)).set, trial_balance=partial(tell, lane)
+            lane,
+            lanes,
+            app.count,
+            imbalance.labels(str(lane)).set,
+            trial_balance=partial(tell, lane),
+            store=LaneStore(settings.data_dir / "ledger" / f"lane-{lane}", lane, lanes),
+            checkpoint_s=settings.ledger_checkpoint_s,
         ),
     )
     return app

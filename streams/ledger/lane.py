@@ -5,6 +5,8 @@ All of a batch's output is written in one transaction with its offsets, so each 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -24,15 +26,23 @@ from schemas.cloudevents import HeaderMaker, Headers
 from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidEvent, ReasonCode
 from schemas.partitioning import lane_of
-from streams.transport import Batch, Lane, LaneLog
+from streams.ledger.store import Coverage, KnownLives, LaneStore, Loss, StoreLostError
+from streams.transport import Batch, Lane, LaneLog, Span
 from streams.transport.batch import Record
 
 VALID, CASHBACK, LEGS, REPLAYS = TOPICS = ("payments-valid", "cashback", "ledger-legs", "ledger-replays")
 JOURNAL, BALANCES, WAITING, DEAD_LETTERS = "journal", "balances", "refunds-waiting", "payments-dlq"
+STORED = (BALANCES, JOURNAL)
+"""What a store is a checkpoint of."""
 LEGS_IN_RECORD_MAX = 2_000
+OPEN_PAUSES_S = (0.1, 0.3, 0.6, 1.0)
+"""Between the tries to open a store that another worker has."""
+ROWS_AT_ONCE = 5_000
+"""Rows of a store that are taken over before the worker's other tasks have a turn."""
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
+_log = logging.getLogger(__name__)
 
 
 class LedgerLane(Lane):
@@ -40,6 +50,8 @@ class LedgerLane(Lane):
 
     `count` counts outcomes, `imbalance` is told by how many yen the books are out of balance, and `clock_us` says the
     time in UTC microseconds. `trial_balance` is told the sums of the accounts by family after each batch.
+    With a `store` the lane writes a checkpoint every `checkpoint_s` seconds, and a restart reads only what the log has
+    beyond it.
     """
 
     def __init__(
@@ -50,30 +62,128 @@ class LedgerLane(Lane):
         imbalance: Callable[[int], None] = lambda minor: None,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         trial_balance: Callable[[Mapping[str, int]], None] = lambda families: None,
+        store: LaneStore | None = None,
+        checkpoint_s: float = 5.0,
     ) -> None:
         super().__init__(partition)
-        self.book = Book(partition, lambda owner: lane_of(owner, lanes))
+        self._lanes = lanes
+        self._store = store
+        self._checkpoint_s = checkpoint_s
+        self._checkpoint_due_at = 0.0
+        self._written: dict[str, int] = {}
+        """Topic → where the log goes on behind what the lane knows."""
+        self._unstored: dict[bytes, bytes] = {}
+        """Balances that changed since the last checkpoint."""
+        self._settled = False
+        """All that the lane knows is committed."""
+        self._begin()
         self._count = count
         self._imbalance = imbalance
         self._clock_us = clock_us
         self._trial_balance = trial_balance
 
     async def restore(self, log: LaneLog) -> None:
-        """Rebuilds the book from the balances, the waiting refunds and the journal that the lane itself wrote."""
-        restore = self.book.restore
+        """Rebuilds the book from the balances, the waiting refunds and the journal that the lane itself wrote.
+
+        The store spares most of that; whatever is wrong with it, the log has everything.
+        """
+        if self._store is None or not await self._restore_from_store(self._store, log):
+            await self._restore_from_log(log)
+        self._settled = True
+        self._imbalance(0)
+        self._trial_balance(self.book.families)
+
+    def _begin(self) -> None:
+        self._lives = KnownLives() if self._store is not None else None
+        self.book = Book(self.partition, lambda owner: lane_of(owner, self._lanes), self._lives)
+
+    async def _restore_from_log(self, log: LaneLog) -> None:
+        restore, store = self.book.restore, self._store
         async for records in log.read(BALANCES):
             for record in records:
                 if record.value is not None:
                     restore(decode_balance(record.value))
+            if store is not None:
+                store.fill({record.key: record.value for record in records if record.key and record.value})
         await self._restore_waiting(log)
+        await self._restore_lives(log, 0)
+        self.book.check()
+        await self._checkpoint()
+
+    async def _restore_from_store(self, store: LaneStore, log: LaneLog) -> bool:
+        """False when the store is lost: the book is empty then, and the store made anew, or not used."""
+        spans = {topic: await log.span(topic) for topic in STORED}
+        try:
+            offsets = (await self._opened(store, spans)).offsets
+            await self._take_over(store, log, offsets[BALANCES])
+            await self._restore_waiting(log)
+            await self._restore_lives(log, offsets[JOURNAL])
+            if self.book.imbalance_minor():
+                raise StoreLostError(Loss.UNBALANCED)
+        except StoreLostError as lost:
+            self._lose(store, lost, spans)
+            return False
+        self._written = {topic: span.end for topic, span in spans.items()}
+        self._count("store_restored", 1)
+        return True
+
+    async def _opened(self, store: LaneStore, spans: Mapping[str, Span]) -> Coverage:
+        """Waits a little for a worker of this machine that is just letting go of the lane."""
+        for pause_s in OPEN_PAUSES_S:
+            try:
+                return store.open(spans)
+            except StoreLostError as lost:
+                if lost.loss is not Loss.IN_USE:
+                    raise
+            await asyncio.sleep(pause_s)
+        return store.open(spans)
+
+    def _lose(self, store: LaneStore, lost: StoreLostError, spans: Mapping[str, Span]) -> None:
+        _log.warning("lane %s: the store is %s; its state is read from the whole log", self.partition, lost)
+        self._count(f"store_{lost.loss}", 1)
+        self._unstored.clear()
+        self._written = {topic: span.end for topic, span in spans.items()}
+        if lost.loss is Loss.IN_USE:
+            self._store = None
+        else:
+            try:
+                store.start_anew()
+            except StoreLostError as error:
+                _log.warning("lane %s works on without a store: %s", self.partition, error)
+                self._store = None
+        self._begin()
+
+    async def _take_over(self, store: LaneStore, log: LaneLog, offset: int) -> None:
+        """The store's balances, or newer ones from the log beyond it."""
+        newest = self._unstored
+        async for records in log.read(BALANCES, start=offset):
+            newest.update((record.key, record.value) for record in records if record.key and record.value)
+        restore, left = self.book.restore, set(newest)
+        for number, (account, raw) in enumerate(store.balances(), 1):
+            balance = decode_balance(raw)
+            if account in left:
+                left.remove(account)
+                newer = decode_balance(newest[account])
+                if newer.version < balance.version:
+                    raise StoreLostError(Loss.AHEAD, f"{balance.account} at version {balance.version}")
+                balance = newer
+            restore(balance)
+            if number % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for account in left:
+            restore(decode_balance(newest[account]))
+
+    async def _restore_lives(self, log: LaneLog, offset: int) -> None:
+        if self._store is not None and self._lives is not None and offset:
+            for number, (key, life) in enumerate(self._store.lives(), 1):
+                self._lives[key.decode()] = life
+                if number % ROWS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         store = self.book.store
-        async for records in log.read(JOURNAL):
+        async for records in log.read(JOURNAL, start=offset):
             for record in records:
                 if record.value is not None and record.key is not None:
                     apply(decode_entry(record.value), record.key.decode(), store)
-        self.book.check()
-        self._imbalance(0)
-        self._trial_balance(self.book.families)
 
     async def _restore_waiting(self, log: LaneLog) -> None:
         """Queues come back in their order: a refund is written once when it begins to wait, and once when it ends."""
@@ -90,6 +200,7 @@ class LedgerLane(Lane):
 
     async def on_batch(self, batch: Batch) -> None:
         """Posts events or applies legs, then writes what that left behind; nothing, when the books don't balance."""
+        self._settled = False
         at_us = self._clock_us()
         times = self._arrive(batch) if batch.topic == LEGS else self._post(batch, at_us)
         drift_minor = self.book.drift_minor
@@ -99,6 +210,50 @@ class LedgerLane(Lane):
         self._emit_legs(batch, times, at_us)
         self._emit_balances(batch, times, at_us)
         self._trial_balance(self.book.families)
+
+    # --- the store
+
+    async def on_written(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Writes a checkpoint now and then; all that the lane knows is committed when this is called."""
+        self._settled = True
+        if self._store is None:
+            return
+        for topic in STORED:
+            end = ends.get((topic, self.partition))
+            if end is not None:
+                self._written[topic] = end
+        if time.monotonic() >= self._checkpoint_due_at:
+            await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Outside of the event loop, where the other lanes work on. A store that can't be written is given up."""
+        store, lives = self._store, self._lives
+        if store is None or lives is None:
+            return
+        balances, self._unstored = self._unstored, {}
+        try:
+            await asyncio.to_thread(store.write, balances, lives.take_changed(), dict(self._written))
+        except asyncio.CancelledError:
+            self._give_up(store)  # what was to be written may be missing in it
+            raise
+        except Exception as error:  # rocksdict raises nothing more special
+            self._give_up(store)
+            self._count("store_unwritable", 1)
+            _log.warning("lane %s works on without a store: %s", self.partition, error)
+        self._checkpoint_due_at = time.monotonic() + self._checkpoint_s
+
+    def _give_up(self, store: LaneStore) -> None:
+        store.close()
+        self._store = None
+
+    async def close(self) -> None:
+        """Leaves a store that covers everything, unless the lane was broken off in the middle of something."""
+        store = self._store
+        if store is None:
+            return
+        if self._settled:
+            await self._checkpoint()
+        store.close()
 
     # --- in
 
@@ -218,10 +373,14 @@ class LedgerLane(Lane):
 
     def _emit_balances(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
         emit, stamp = batch.emitter(BALANCES, self.partition), _stamp("balance", at_us)
+        unstored = None if self._store is None else self._unstored
         for balance in self.book.take_touched():
             key, event_id = balance.account.encode(), balance.event_id
             headers = [*stamp, ("ce_id", b"%b:%d" % (key, balance.version)), ("ce_causationid", event_id.encode())]
-            emit(_encode(balance), key, headers, times[event_id])
+            value = _encode(balance)
+            emit(value, key, headers, times[event_id])
+            if unstored is not None:
+                unstored[key] = value
 
 
 def _cashback(raw: bytes) -> Fact:

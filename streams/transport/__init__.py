@@ -7,6 +7,6 @@ from streams.transport.app import BatchApp
 from streams.transport.batch import Batch, Record
 from streams.transport.driver import LostRecordsError
 from streams.transport.lane import Lane
-from streams.transport.lane_log import LaneLog, MissingTopicError
+from streams.transport.lane_log import LaneLog, MissingTopicError, Span
 
-__all__ = ["Batch", "BatchApp", "Lane", "LaneLog", "LostRecordsError", "MissingTopicError", "Record"]
+__all__ = ["Batch", "BatchApp", "Lane", "LaneLog", "LostRecordsError", "MissingTopicError", "Record", "Span"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from streams.transport.batch import Batch, Record
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Lane:
     """State and steps of one partition number. A worker has one object a lane it was given.
 
-    The calls of a lane never overlap: ``restore``, then ``on_batch`` for one batch after another with ``on_timer`` in
-    between, then ``close``.
+    The calls of a lane never overlap: ``restore``, then ``on_batch`` for one batch after another with ``on_written``
+    and ``on_timer`` in between, then ``close``.
     An exception in any of them stops the worker; its supervisor starts it afresh from what is committed, so an
     object never goes on with half-changed state.
     """
@@ -38,6 +38,13 @@ class Lane:
 
         At ``at_us`` (UTC microseconds), all that was committed in the lane's partitions of the ``read`` topics had been
         worked on.
+        """
+
+    async def on_written(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """What the batches before emitted is written, and committed with their offsets when the stage is exactly-once.
+
+        ``ends``: topic, partition → the offset behind the last record that was written there; without those that the
+        brokers did not tell.
         """
 
     async def close(self) -> None:

@@ -348,11 +348,13 @@ class Runner:
     async def _write(self, batches: list[WritingBatch], offsets: dict[TopicPartition, int]) -> None:
         outboxes = [batch.outbox for batch in batches]
         if self._transactions is not None:
-            await self._transactions.commit(outboxes, offsets)
+            ends = await self._transactions.commit(outboxes, offsets)
             self.committed.update(offsets)
         else:
             assert self._shared_writer is not None
-            await self._shared_writer.write(outboxes)
+            ends = await self._shared_writer.write(outboxes)
+        assert self._lane is not None
+        await self._lane.on_written(ends)
 
     async def _pace(self, started: float) -> None:
         """Lets a little more arrive before the next transaction, unless much is there: a transaction costs the same

@@ -31,6 +31,7 @@ ABORT_TIMEOUT_S = 5
 KEYS_CACHED_MAX = 262_144
 
 Offsets = Mapping[TopicPartition, int]
+Ends = Mapping[tuple[str, int], int]
 
 
 class Writer:
@@ -52,13 +53,20 @@ class Writer:
     def outbox(self) -> Outbox:
         return Outbox(self._producer.create_batch, self._partitions, partition_of)
 
-    async def write(self, outboxes: Iterable[Outbox]) -> None:
-        """Returns when the brokers have all of it. Raises aiokafka's KafkaError when one record batch was refused."""
-        futures = await self._send(outboxes)
-        if futures:
-            await asyncio.gather(*futures)
+    async def write(self, outboxes: Iterable[Outbox]) -> Ends:
+        """Returns when the brokers have all of it: where that ended, as far as they told.
 
-    async def _send(self, outboxes: Iterable[Outbox]) -> list[asyncio.Future[Any]]:
+        Raises aiokafka's KafkaError when one record batch was refused.
+        """
+        sent = await self._send(outboxes)
+        ends: dict[tuple[str, int], int] = {}
+        for (_, count), written in zip(sent, await asyncio.gather(*(future for future, _ in sent)), strict=True):
+            place = written.topic, written.partition
+            if written.offset >= 0:  # -1: the broker had it from an earlier try
+                ends[place] = written.offset + count
+        return ends
+
+    async def _send(self, outboxes: Iterable[Outbox]) -> list[tuple[asyncio.Future[Any], int]]:
         """Hands over the first record batch of every partition before the second of any: a transaction then learns of
         all its partitions at once. One that is added while another is written to makes the broker refuse the write
         for a moment (Kafka 4 verifies, and tells older clients that replicas are missing)."""
@@ -68,12 +76,13 @@ class Writer:
             for place, slot in outbox.slots.items():
                 slot.close()
                 building.setdefault(place, []).extend(slot.builders)
-        futures: list[asyncio.Future[Any]] = []
+        sent: list[tuple[asyncio.Future[Any], int]] = []
         for layer in zip_longest(*building.values()):
             for (topic, partition), builder in zip(building, layer, strict=True):
                 if builder is not None:
-                    futures.append(await self._producer.send_batch(builder, topic, partition=partition))
-        return futures
+                    count = builder.record_count()
+                    sent.append((await self._producer.send_batch(builder, topic, partition=partition), count))
+        return sent
 
     async def _settle(self, outbox: Outbox) -> None:
         for topic in {output.topic for output in outbox.late}:
@@ -108,18 +117,22 @@ class TransactionalWriter(Writer):
         async with asyncio.timeout(FENCING_TIMEOUT_S):
             await super().start()
 
-    async def commit(self, outboxes: Iterable[Outbox], offsets: Offsets) -> None:
-        """One transaction. Raises KafkaError (fenced, refused, timed out): whether it holds is then unknown here."""
+    async def commit(self, outboxes: Iterable[Outbox], offsets: Offsets) -> Ends:
+        """One transaction: where its records ended, as far as the brokers told.
+
+        Raises KafkaError (fenced, refused, timed out): whether it holds is then unknown here.
+        """
         producer = self._producer
         await producer.begin_transaction()
         positions = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
         # aiokafka commits a transaction even if a record batch of it was refused: each must be awaited before.
-        await self.write(outboxes)
+        ends = await self.write(outboxes)
         passed(Place.AFTER_PRODUCE)
         await producer.send_offsets_to_transaction(positions, self._group)
         passed(Place.AFTER_OFFSETS)
         await producer.commit_transaction()
         passed(Place.AFTER_COMMIT)
+        return ends
 
     async def abandon(self) -> None:
         """Aborts what is open, so that readers need not wait for its time-out, and stops; not an error if it can't."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -158,7 +159,13 @@ class Rig:
         for _ in range(count):
             log = self._folder / f"{stage}-{next(NUMBERS)}.log"
             self.logs.append(log)
-            environ = {**kept, **self.settings.environ(), "KOBAN_METRICS_PORT": "0", "KOBAN_BATCH_RECORDS_MAX": "300"}
+            environ = {
+                **kept,
+                **self.settings.environ(),
+                "KOBAN_METRICS_PORT": "0",
+                "KOBAN_BATCH_RECORDS_MAX": "300",
+                "KOBAN_LEDGER_CHECKPOINT_S": "0",
+            }  # after every commit: kills fall between the two
             with log.open("w") as target:
                 self.workers.append(
                     subprocess.Popen([sys.executable, "-m", f"streams.{stage}"], cwd=ROOT, env=environ, stderr=target)
@@ -305,6 +312,23 @@ def test_kills_at_random_points_cost_no_yen_and_no_version(rig: Rig) -> None:
     rig.send(traffic.make(500))
     rig.await_rest(traffic.entries)
     assert check(rig, traffic) != before
+    versions_only_grow(rig)
+    assert stored_hash(rig.settings) == replayed_hash(traffic)
+    assert "the store is" not in rig.logs[-1].read_text(), "every lane goes on from its store"
+    # A lost store, and one whose lane it is not, are made anew from the log.
+    rig.end()
+    stores = rig.settings.data_dir / "ledger"
+    shutil.rmtree(stores / "lane-0")
+    shutil.rmtree(stores / "lane-1")
+    shutil.copytree(stores / "lane-2", stores / "lane-1")
+    rig.start(1)
+    rig.send(traffic.make(500))
+    rig.await_rest(traffic.entries)
+    told = rig.logs[-1].read_text()
+    assert "lane 0: the store is absent" in told
+    assert "lane 1: the store is other_lane" in told
+    assert "lane 2: the store" not in told
+    check(rig, traffic)
     versions_only_grow(rig)
     assert stored_hash(rig.settings) == replayed_hash(traffic)
 

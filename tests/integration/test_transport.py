@@ -402,9 +402,9 @@ def test_records_that_were_deleted_before_they_were_read_stop_the_worker_with_a_
 def test_a_lane_log_ends_where_the_log_was_committed_when_it_was_asked_for(rig: Rig) -> None:
     """Empty, cut at its start, cut to its last records, with aborted transactions; a missing topic is an error."""
 
-    async def read(topic: str, last: int | None = None) -> list[bytes]:
+    async def read(topic: str, last: int | None = None, start: int | None = None) -> list[bytes]:
         log = LaneLog(0, {"bootstrap_servers": rig.bootstrap})
-        return [record.value or b"" async for records in log.read(topic, last) for record in records]
+        return [record.value or b"" async for records in log.read(topic, last, start) for record in records]
 
     assert asyncio.run(read(rig.source)) == []
     rig.produce(numbered(2000))
@@ -416,3 +416,10 @@ def test_a_lane_log_ends_where_the_log_was_committed_when_it_was_asked_for(rig: 
     assert 100 <= len(some) <= 200
     with pytest.raises(MissingTopicError, match="no partition 0"):
         asyncio.run(read("no-such-topic"))
+    log = LaneLog(0, {"bootstrap_servers": rig.bootstrap})
+    span = asyncio.run(log.span(rig.source))
+    assert (span.start, span.end) == (0, len(lane) + 4), "the aborted records and their marker have offsets too"
+    assert asyncio.run(read(rig.source, start=450)) == lane[450:]
+    assert asyncio.run(log.span(rig.target)).topic_id != span.topic_id
+    with pytest.raises(MissingTopicError, match="no partition 0"):
+        asyncio.run(log.span("no-such-topic"))

@@ -154,10 +154,12 @@ class Log:
         self._platform = platform
         self._lane = lane
 
-    async def read(self, topic: str, last: int | None = None) -> AsyncIterator[Sequence[Stored]]:
+    async def read(
+        self, topic: str, last: int | None = None, start: int | None = None
+    ) -> AsyncIterator[Sequence[Stored]]:
         records = self._platform.topics[topic, self._lane]
-        for start in range(0, len(records), 7):
-            yield records[start : start + 7]
+        for first in range(start or 0, len(records), 7):
+            yield records[first : first + 7]
 
 
 # --- random events

@@ -417,5 +417,5 @@ class Log:
         self._topics = topics
         self._lane = lane
 
-    async def read(self, topic: str, last: int | None = None) -> AsyncIterator[Sequence[Row]]:
+    async def read(self, topic: str, last: int | None = None, start: int | None = None) -> AsyncIterator[Sequence[Row]]:
         yield [Row(record) for record in self._topics[topic, self._lane]]

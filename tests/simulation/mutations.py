@@ -159,9 +159,11 @@ class RestoreStopsEarly(Parts):
     lane = staticmethod(with_book(UncheckedBook))
 
     class log(PartitionLog):
-        async def read(self, topic: str, last: int | None = None) -> AsyncIterator[Sequence[Any]]:
+        async def read(
+            self, topic: str, last: int | None = None, start: int | None = None
+        ) -> AsyncIterator[Sequence[Any]]:
             kept: list[Any] = []
-            async for records in super().read(topic, last):
+            async for records in super().read(topic, last, start):
                 kept += records
             if kept[:-1]:
                 yield kept[:-1]

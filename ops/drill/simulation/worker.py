@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -100,8 +100,19 @@ class Records:
         self.drafts.append(Draft(timestamp, key, value))
         return self
 
+    def record_count(self) -> int:
+        return len(self.drafts)
+
     def close(self) -> None:
         """Nothing to seal."""
+
+
+class Written(NamedTuple):
+    """What the broker says of a record batch: where it lies."""
+
+    topic: str
+    partition: int
+    offset: int
 
 
 class Producer:
@@ -133,11 +144,15 @@ class Producer:
     async def begin_transaction(self) -> None:
         self._in_transaction = True
 
-    async def send_batch(self, records: Records, topic: str, *, partition: int) -> asyncio.Future[None]:
+    async def send_batch(self, records: Records, topic: str, *, partition: int) -> asyncio.Future[Written]:
         tp, broker = TopicPartition(topic, partition), self.network.broker
-        return self.network.ask(
-            lambda: broker.produce(self.transactional_id, self.epoch, tp, records.drafts), "produce"
-        )
+
+        def produce() -> Written:
+            offset = broker.logs[tp].end
+            broker.produce(self.transactional_id, self.epoch, tp, records.drafts)
+            return Written(topic, partition, offset)
+
+        return self.network.ask(produce, "produce")
 
     async def send_offsets_to_transaction(self, offsets: Mapping[TopicPartition, Any], group: str) -> None:
         positions, broker = {tp: place.offset for tp, place in offsets.items()}, self.network.broker
@@ -174,15 +189,15 @@ class PartitionLog:
         self.network = network
         self.partition = partition
 
-    async def read(self, topic: str, last: int | None = None) -> AsyncIterator[Sequence[Any]]:
+    async def read(self, topic: str, last: int | None = None, start: int | None = None) -> AsyncIterator[Sequence[Any]]:
         """In lists of a few records, with a request each, so that anything can happen in between."""
         log, random = self.network.broker.logs[TopicPartition(topic, self.partition)], self.network.process.clock.random
         end = await self.network.ask(lambda: self._end(log))
-        position = 0 if last is None else max(0, end - 2 * last)
+        position = start or 0 if last is None else max(0, end - 2 * last)
         while position < end:
-            start, count = position, random.choice((20, 100, 1_000))
+            at, count = position, random.choice((20, 100, 1_000))
             read = self._read(log)
-            records, position = await self.network.ask(lambda: read(start, count), "restore")  # noqa: B023  # awaited
+            records, position = await self.network.ask(lambda: read(at, count), "restore")  # noqa: B023  # awaited
             found = [record for record in records if record.offset < end]
             if found:
                 yield found

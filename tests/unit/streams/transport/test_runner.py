@@ -94,13 +94,15 @@ class Writer:
     def outbox(self) -> Outbox:
         return Outbox(lambda: BatchBuilder(900_000, 0), {"out": 4}, lambda key, count: 0)
 
-    async def commit(self, outboxes: list[Outbox], offsets: dict[TopicPartition, int]) -> None:
+    async def commit(self, outboxes: list[Outbox], offsets: dict[TopicPartition, int]) -> dict[tuple[str, int], int]:
         await asyncio.sleep(0)
         self.transactions.append((written(outboxes), dict(offsets)))
         self.group.offsets.update(offsets)
+        return {("out", 0): len(self.transactions)}
 
-    async def write(self, outboxes: list[Outbox]) -> None:
+    async def write(self, outboxes: list[Outbox]) -> dict[tuple[str, int], int]:
         self.steps.append(f"write {written(outboxes)}")
+        return {}
 
 
 def written(outboxes: list[Outbox]) -> int:
@@ -116,6 +118,8 @@ class Recorder(Lane):
         self._on_batch = on_batch
         self.offsets: list[tuple[str, int]] = []
         self.sizes: list[int] = []
+        self.ends: list[tuple[int, dict[tuple[str, int], int]]] = []
+        """Batches worked on so far, and where what they emitted ended."""
 
     async def restore(self, log: LaneLog) -> None:
         self.steps.append("restore")
@@ -127,6 +131,9 @@ class Recorder(Lane):
         self.sizes.append(len(batch))
         for record in batch.records:
             batch.emit("out", record.value)
+
+    async def on_written(self, ends: Mapping[tuple[str, int], int]) -> None:
+        self.ends.append((len(self.sizes), dict(ends)))
 
     async def close(self) -> None:
         self.steps.append("close")
@@ -260,6 +267,23 @@ def test_a_transaction_holds_the_outputs_and_the_offsets_of_a_round() -> None:
         assert bench.writer.transactions == [(8, {TP: 5, OTHER: 3})]
         assert bench.runner.committed == {TP: 5, OTHER: 3}
         await bench.runner.drain()
+
+    asyncio.run(scenario())
+
+
+def test_a_lane_is_told_where_what_it_wrote_ended_once_that_is_committed() -> None:
+    async def scenario() -> None:
+        bench = await Bench(transactional=True).started()
+        await bench.work(chunk(0, 5))
+        assert bench.lanes[0].ends == [(1, {("out", 0): 1})]
+        bench.writer.commit = refuse
+        bench.runner.put(chunk(5, 9))
+        await bench.until(lambda: bool(bench.crashes))
+        assert bench.lanes[0].sizes == [5, 4]
+        assert len(bench.lanes[0].ends) == 1, "nothing is told of what may not hold"
+
+    async def refuse(*_: object) -> None:
+        raise KafkaTimeoutError
 
     asyncio.run(scenario())
 
