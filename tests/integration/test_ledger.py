@@ -224,7 +224,7 @@ class Rig:
         while True:
             written = len(self.read("journal"))
             flying = sum(balance["posted_minor"] for balance in self.balances(IN_FLIGHT).values())
-            legs = sum(len(record["legs"]) for record in self.read("ledger-legs"))
+            legs = sum("claim_minor" not in leg for record in self.read("ledger-legs") for leg in record["legs"])
             counted = sum(balance["version"] for balance in self.balances(IN_FLIGHT).values())
             if written >= entries and flying == 0 and counted == 2 * legs:
                 return
