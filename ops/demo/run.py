@@ -105,8 +105,9 @@ def run(
     traffic = _Traffic(plan, settings, stop, say)
     traffic.start()
     try:
-        start_up.wait_for(())
+        start_up.wait_for(("console",))
         _announce(settings, say)
+        start_up.wait_for(())
         if disturb is not None:
             disturb(stop)
             stop.set()
