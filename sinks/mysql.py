@@ -37,16 +37,23 @@ class Isolation(StrEnum):
     """For readers: all that a transaction reads is of one moment."""
 
 
+def place_of(url: str) -> dict[str, Any]:
+    """Where a URL points and as whom, as PyMySQL's ``connect`` takes it."""
+    place = urlsplit(url)
+    return {
+        "host": place.hostname,
+        "port": place.port or 3306,
+        "user": unquote(place.username or ""),
+        "password": unquote(place.password or ""),
+        "database": place.path.strip("/"),
+    }
+
+
 def connect(url: str, isolation: Isolation = Isolation.READ_COMMITTED) -> Connection[Any]:
     """A connection to the database that a URL names. Raises Transient when it does not come about."""
-    place = urlsplit(url)
     with transient():
         return pymysql.connect(
-            host=place.hostname,
-            port=place.port or 3306,
-            user=unquote(place.username or ""),
-            password=unquote(place.password or ""),
-            database=place.path.strip("/"),
+            **place_of(url),
             charset="utf8mb4",
             connect_timeout=CONNECT_S_MAX,
             read_timeout=ANSWER_S_MAX,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import zipfile
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pymysql
 
@@ -14,6 +13,7 @@ from ops.engines.cache import cache_dir, tree
 from ops.engines.component import Component
 from ops.engines.fetch import fetch
 from ops.engines.site import Site
+from sinks.mysql import place_of
 
 INNER_FOLDER = "linux"
 """The server lies in ``…/linux/`` of the jar."""
@@ -120,11 +120,11 @@ def _initialise(server: Path, folder: Path) -> None:
 
 
 def _account(site: Site) -> dict[str, str]:
-    url = urlsplit(site.settings.mysql_url)
+    place = place_of(site.settings.mysql_url)
     parts = {
-        "user": unquote(url.username or "koban"),
-        "password": unquote(url.password or ""),
-        "database": url.path.strip("/"),
+        "user": place["user"] or "koban",
+        "password": place["password"],
+        "database": place["database"],
     }
     if bad := [name for name, value in parts.items() if any(sign in value for sign in "'\"`\\\n\0")]:
         raise ValueError(f"KOBAN_MYSQL_URL: no quotes or backslashes in the {bad[0]}")
@@ -151,17 +151,8 @@ def components(site: Site) -> tuple[Component, ...]:
 
 def answers_query(mysql_url: str, timeout_s: int = 3) -> None:
     """Runs a query as the platform's user. Raises OSError when that fails."""
-    url = urlsplit(mysql_url)
     try:
-        connection = pymysql.connect(
-            host=url.hostname,
-            port=url.port or 3306,
-            user=unquote(url.username or ""),
-            password=unquote(url.password or ""),
-            database=url.path.strip("/"),
-            connect_timeout=timeout_s,
-            read_timeout=timeout_s,
-        )
+        connection = pymysql.connect(**place_of(mysql_url), connect_timeout=timeout_s, read_timeout=timeout_s)
     except pymysql.Error as error:
         raise OSError(str(error)) from error
     with connection, connection.cursor() as cursor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 import pymysql
 from pymysql.cursors import SSCursor
+
+from sinks.mysql import CONNECT_S_MAX, place_of
 
 Lines = tuple[tuple[str, int], ...]
 
@@ -41,17 +42,8 @@ class Tables(msgspec.Struct):
 
 def read(mysql_url: str) -> Tables:
     """All of it. Raises OSError when MySQL does not answer or the tables are not there."""
-    url = urlsplit(mysql_url)
     try:
-        connection = pymysql.connect(
-            host=url.hostname,
-            port=url.port or 3306,
-            user=unquote(url.username or ""),
-            password=unquote(url.password or ""),
-            database=url.path.strip("/"),
-            connect_timeout=5,
-            cursorclass=SSCursor,
-        )
+        connection = pymysql.connect(**place_of(mysql_url), connect_timeout=CONNECT_S_MAX, cursorclass=SSCursor)
         with connection, connection.cursor() as cursor:
             return _read(cursor)
     except pymysql.Error as error:

@@ -58,6 +58,7 @@ def book_app(settings: Settings) -> BatchApp:
         results = await latest.write(items)
         settle(batch, records, results, lambda outcome, n: app.count(f"balances_{outcome}", n))
 
+    @app.beside
     async def mark() -> None:
         while not app.should_stop:
             await asyncio.sleep(MARK_EVERY_S)
@@ -69,14 +70,6 @@ def book_app(settings: Settings) -> BatchApp:
                     logger.debug("lane %d is not marked: %s", lane, error)
         await book.close()
         await latest.close()
-
-    begun: list[bool] = []
-
-    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]  # Faust has no types
-    async def begin(_: object, __: object, **___: object) -> None:
-        if not begun:
-            begun.append(True)
-            app.add_future(mark())
 
     return app
 

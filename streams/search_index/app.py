@@ -67,6 +67,7 @@ def search_index_app(settings: Settings) -> BatchApp:
         dead_letter(batch, rejected)
         app.count("alerts", len(batch.records) - len(rejected))
 
+    @app.beside
     async def tell_progress() -> None:
         while not app.should_stop:
             await asyncio.sleep(PROGRESS_EVERY_S)
@@ -76,17 +77,9 @@ def search_index_app(settings: Settings) -> BatchApp:
         await sink.close()
         await store.close()
 
-    begun: list[bool] = []
-
-    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]  # Faust has no types
-    async def begin(_: object, __: object, **___: object) -> None:
-        """Once there are lanes: so early that a search finds indices before anything is in them."""
-        if not begun:
-            begun.append(True)
-            app.add_future(prepare())
-            app.add_future(tell_progress())
-
+    @app.beside
     async def prepare() -> None:
+        """So early that a search finds indices before anything is in them."""
         try:
             await schema.ensured()
         except Transient as error:

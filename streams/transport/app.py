@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
@@ -46,6 +46,8 @@ GC_THRESHOLDS = (50_000, 20, 100)
 
 BatchHandler = Callable[[Batch], Awaitable[None]]
 HandlerT = TypeVar("HandlerT", bound=BatchHandler)
+Work = Callable[[], Coroutine[Any, Any, None]]
+WorkT = TypeVar("WorkT", bound=Work)
 
 
 class Boot(BootStrategy):
@@ -88,6 +90,7 @@ class BatchApp(faust.App):
         self.exactly_once = exactly_once
         self.metrics = StageMetrics(stage)
         self._handlers: list[Handler] = []
+        self._beside: list[Work] = []
         self._shared_writer: IdempotentWriter | None = None
         self._crashing = False
         super().__init__(
@@ -128,6 +131,11 @@ class BatchApp(faust.App):
             return handler
 
         return register
+
+    def beside(self, work: WorkT) -> WorkT:
+        """Decorates work beside the batches: begun once, when the group first gives this worker its share."""
+        self._beside.append(work)
+        return work
 
     def count(self, outcome: str, n: int = 1) -> None:
         """Adds to ``koban_outcomes_total{stage, outcome}``. Outcomes are few and known: never an id."""
@@ -230,6 +238,9 @@ class BatchApp(faust.App):
             self.desk.assign(TopicPartition(tp.topic, tp.partition) for tp in assigned)
             self.on_rebalance_end()
             await self.on_partitions_assigned.send(assigned)
+            works, self._beside = self._beside, []
+            for work in works:
+                self.add_future(work())
 
     def on_rebalance_start(self) -> None:
         self.rebalancing = True

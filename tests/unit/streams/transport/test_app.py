@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterable
@@ -52,6 +53,20 @@ def test_topics_of_a_lane_have_equal_numbers_of_partitions(app: BatchApp) -> Non
     app.check_partitions({"payments": 4, "payments-rekeyed": 4})
     with pytest.raises(ValueError, match="payments has 4, payments-rekeyed has 3"):
         app.check_partitions({"payments": 4, "payments-rekeyed": 3})
+
+
+def test_work_beside_the_batches_begins_once(app: BatchApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the first share of lanes, which may be nothing; not again with each rebalance."""
+    begun: list[str] = []
+    monkeypatch.setattr(app, "add_future", lambda work: (begun.append(work.__name__), work.close()))
+
+    @app.beside
+    async def tell() -> None: ...
+
+    monkeypatch.setattr(app.consumer, "hold", lambda tps: None)
+    for _ in range(2):
+        asyncio.run(app._on_partitions_assigned(set()))
+    assert begun == ["tell"]
 
 
 def test_a_stream_agent_is_refused_with_the_way_to_go(app: BatchApp) -> None:
