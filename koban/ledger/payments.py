@@ -134,12 +134,9 @@ def judge_hold_end(fact: Fact, store: Store) -> Refusal | None:
 
 def judge_cancel(fact: Fact, store: Store) -> Refusal | None:
     """PaymentCanceled: as a whole, on the payment's own day and the 15 minutes behind it."""
-    payment = payment_of(store, fact.body.wallet_id, fact.payment_id)
-    if payment is None:
-        return _unknown(fact)
-    refusal = _not_standing(fact, payment)
-    if refusal is not None:
-        return refusal
+    payment = _standing(fact, store)
+    if isinstance(payment, Refusal):
+        return payment
     if fact.occurred_at_us >= cancellable_before_us(payment.at_us):
         return Refusal(RefusalCode.CANCEL_TOO_LATE, f"payment {fact.payment_id} can only be refunded now")
     if payment.refunds:
@@ -149,12 +146,9 @@ def judge_cancel(fact: Fact, store: Store) -> Refusal | None:
 
 def judge_refund_request(fact: Fact, store: Store) -> Refusal | None:
     """RefundRequested: in time, in at most 50 parts, to the tenders that paid, up to what is left of each."""
-    payment = payment_of(store, fact.body.wallet_id, fact.payment_id)
-    if payment is None:
-        return _unknown(fact)
-    refusal = _not_standing(fact, payment)
-    if refusal is not None:
-        return refusal
+    payment = _standing(fact, store)
+    if isinstance(payment, Refusal):
+        return payment
     if payment.refund(fact.body.refund_id) is not None:
         return Refusal(RefusalCode.REFUND_EXISTS, f"refund {fact.body.refund_id} was asked for before")
     if fact.occurred_at_us > refundable_until_us(payment.at_us):
@@ -226,13 +220,16 @@ def split_of(fact: Fact) -> dict[str, int]:
     return found
 
 
-def _not_standing(fact: Fact, payment: Payment) -> Refusal | None:
-    """A payment that was never made, is cancelled, or is another merchant's has nothing to give back."""
+def _standing(fact: Fact, store: Store) -> Payment | Refusal:
+    """The payment, or why it has nothing to give back: never made, cancelled, or another merchant's."""
+    payment = payment_of(store, fact.body.wallet_id, fact.payment_id)
+    if payment is None:
+        return _unknown(fact)
     if payment.state is State.CANCELED:
         return Refusal(RefusalCode.PAYMENT_CANCELED, f"payment {fact.payment_id} was cancelled before")
     if payment.state is not State.PAID:
         return Refusal(RefusalCode.NOT_PAID, f"payment {fact.payment_id} is {payment.state.name.lower()}")
-    return None if payment.merchant == payable(fact.body) else _other_merchant(fact)
+    return payment if payment.merchant == payable(fact.body) else _other_merchant(fact)
 
 
 def _differing_tenders(fact: Fact, payment: Payment) -> Refusal | None:
