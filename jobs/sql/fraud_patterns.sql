@@ -1,4 +1,5 @@
 -- T01, payment velocity: at least 6 payments at 4 merchants within 60 s, or 100,000 yen within 10 min, of one wallet.
+-- Event time has whole milliseconds, so the windows do too: both ends count, and the first one is cut to its millisecond.
 -- Each payment that makes the pattern complete gives a signal; signals of one burst become one alert downstream.
 --
 -- Windows close as event time passes, and with payments alone it would stand still behind the last one: a burst that
@@ -40,7 +41,7 @@ SELECT
   'T01',
   wallet_id,
   occurred_at_us,
-  occurred_at_us - IF(is_burst, 60000000, 600000000),
+  occurred_at_us - MOD(occurred_at_us, 1000) - IF(is_burst, 60000000, 600000000),
   event_id,
   IF(is_burst, payments_60s, payments_10min),
   IF(is_burst, merchants_60s, merchants_10min),

@@ -1,14 +1,17 @@
 """How fast a wallet may pay. Ordinary users never look like fraud rule T01; planted fraud is what breaks this pace.
 
-T01 fires at six payments at four merchants within 60 s, or at 100,000 yen within ten minutes, both ends included. Here
-no wallet makes more than five payments in 60 s, and its yen run through a leaky bucket that can't pass 99,000 in ten
-minutes. So the bursts of the ground truth are all there are, by construction.
+T01 fires at six payments at four merchants within 60 s, or at 100,000 yen within ten minutes, both ends included and
+counted in whole milliseconds: up to one more in microseconds. Here no wallet makes more than five payments in that
+time, and its yen run through a leaky bucket that can't pass 99,000 in ten minutes. So the bursts of the ground truth
+are all there are, by construction.
 """
 
 from __future__ import annotations
 
 PAYMENTS_MAX = 5
 WINDOW_US = 60_000_000
+_WINDOW_US_MAX = WINDOW_US + 1_000
+"""What two payments may be apart and yet be in one window."""
 BUCKET_MINOR = 70_000
 _DRAIN_MINOR = 29_000
 _US_PER_MINOR = 600_000_000 // _DRAIN_MINOR + 1
@@ -41,7 +44,7 @@ class Pace:
         """Notes a payment if it keeps the pace; False, and nothing noted, if it does not."""
         oldest = self._oldest[wallet]
         place = PAYMENTS_MAX * wallet + oldest
-        if at_us - self._recent[place] <= WINDOW_US:
+        if at_us - self._recent[place] <= _WINDOW_US_MAX:
             return False
         dry_at = self._dry_at_us[wallet]
         dry_at = (dry_at if dry_at > at_us else at_us) + amount * _US_PER_MINOR
@@ -59,7 +62,7 @@ class Pace:
     def is_idle(self, wallet: int, at_us: int) -> bool:
         """No payment in the last 60 s, and none reserved."""
         at = PAYMENTS_MAX * wallet
-        return at_us - max(self._recent[at : at + PAYMENTS_MAX]) > WINDOW_US
+        return at_us - max(self._recent[at : at + PAYMENTS_MAX]) > _WINDOW_US_MAX
 
     def reserve(self, wallet: int, until_us: int, at_us: int, amount: int) -> None:
         """Keeps the wallet from any other payment until 60 s after ``until_us``; ``amount`` will be paid by then."""

@@ -9,9 +9,9 @@ from typing import Any
 
 Event = dict[str, Any]
 MINUTE_US = 60_000_000
-T01_WINDOW_US = 60_000_000
+T01_WINDOW_MS = 60_000
 T01_PAYMENTS, T01_MERCHANTS = 6, 4
-T01_SUM_WINDOW_US, T01_SUM_MINOR = 600_000_000, 100_000
+T01_SUM_WINDOW_MS, T01_SUM_MINOR = 600_000, 100_000
 
 
 def moved_minor(event: Event) -> int | None:
@@ -115,12 +115,17 @@ def late(arrivals: Iterable[tuple[int, int, int, str]], delay_us: int) -> set[st
 
 
 def bursts(events: Iterable[Event]) -> set[str]:
-    """Wallets with a payment at which T01 fires: six payments at four merchants in 60 s, or 100,000 yen in 10 min."""
+    """Wallets with a payment at which T01 fires: six payments at four merchants in 60 s, or 100,000 yen in 10 min.
+
+    Times are compared in whole milliseconds, which is how finely the patterns' engine tells event time.
+    """
     by_wallet: dict[str, list[tuple[int, str, int]]] = defaultdict(list)
     for event in events:
         if event["event_type"] == "PaymentCompleted":
             body = event["body"]
-            by_wallet[body["wallet_id"]].append((event["occurred_at_us"], body["merchant_id"], body["amount_minor"]))
+            by_wallet[body["wallet_id"]].append(
+                (event["occurred_at_us"] // 1000, body["merchant_id"], body["amount_minor"])
+            )
     return {wallet for wallet, payments in by_wallet.items() if _fires(sorted(payments))}
 
 
@@ -131,10 +136,10 @@ def _fires(payments: list[tuple[int, str, int]]) -> bool:
         last = i
         while last + 1 < len(times) and times[last + 1] == at:
             last += 1
-        short = payments[bisect_left(times, at - T01_WINDOW_US) : last + 1]
+        short = payments[bisect_left(times, at - T01_WINDOW_MS) : last + 1]
         if len(short) >= T01_PAYMENTS and len({merchant for _, merchant, _ in short}) >= T01_MERCHANTS:
             return True
-        if sum(a for _, _, a in payments[bisect_left(times, at - T01_SUM_WINDOW_US) : last + 1]) >= T01_SUM_MINOR:
+        if sum(a for _, _, a in payments[bisect_left(times, at - T01_SUM_WINDOW_MS) : last + 1]) >= T01_SUM_MINOR:
             return True
     return False
 

@@ -191,8 +191,11 @@ class World:
 
         files = [str(file) for hour in partitions(self.settings) for file in hour.files]
         assert files
-        column = parquet.dataset(files, format="parquet").to_table(columns=["event_id"]).column(0)
-        assert Counter(column.to_pylist()) == Counter(event["event_id"] for event in self.events)
+        rows = parquet.dataset(files, format="parquet").to_table(columns=["event_id"]).column(0).to_pylist()
+        found, expected = Counter(rows), Counter(event["event_id"] for event in self.events)
+        assert (found - expected, expected - found) == (Counter(), Counter()), (
+            f"{len(rows):,} rows in {len(files)} files"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +209,7 @@ def world(platform: Platform) -> Iterator[World]:
     """Bursts before all else, and two campaigns: a pot that every test drains a little, and one that is soon empty."""
     world = World(platform.site().settings)
     now_us = time.time_ns() // 1000
-    world.write(*bursts(world, now_us - 30 * MINUTE))
+    world.write(*bursts(world, now_us // 1000 * 1000 - 30 * MINUTE))
     for name, budget in (("c-long", 50_000_000), ("c-short", 20_000)):
         campaign = Campaign(
             campaign_id=name,
@@ -265,10 +268,11 @@ def bursts(world: World, start_us: int) -> list[Event]:
 
     planted = [
         *burst("u-fast", 6, 4, 60 * S),
+        *burst("u-same-millisecond", 6, 6, 60 * S + 999),
         *burst("u-rich", 4, 1, 10 * MINUTE, 25_000),
         *burst("u-three-shops", 8, 3, 30 * S),
         *burst("u-five", 5, 5, 10 * S),
-        *burst("u-slow", 6, 6, 60 * S + 5_000),
+        *burst("u-slow", 6, 6, 60 * S + 1_000),
         *burst("u-thrifty", 4, 1, 10 * MINUTE, 24_999),
         *burst("u-long", 2, 2, 10 * MINUTE + 1_000, 50_000),
     ]
@@ -276,15 +280,16 @@ def bursts(world: World, start_us: int) -> list[Event]:
 
 
 def test_only_planted_bursts_give_signals(world: World) -> None:
-    planted = {"u-fast", "u-rich", "u-three-shops", "u-five", "u-slow", "u-thrifty", "u-long"}
+    planted = {"u-fast", "u-same-millisecond", "u-rich", "u-three-shops", "u-five", "u-slow", "u-thrifty", "u-long"}
     world.write(*ticks(world, world.later_us()))
 
     def signalled() -> None:
         found = {row["wallet_id"]: row for row in world.values("fraud-signals") if row["wallet_id"] in planted}
-        assert set(found) == {"u-fast", "u-rich"}
-        fast, rich = found["u-fast"], found["u-rich"]
+        assert set(found) == {"u-fast", "u-same-millisecond", "u-rich"}
+        fast, last, rich = found["u-fast"], found["u-same-millisecond"], found["u-rich"]
         assert (fast["payments"], fast["merchants"], fast["amount_minor"]) == (6, 4, 3_000)
         assert fast["at_us"] - fast["window_start_us"] == 60 * S
+        assert last["at_us"] - last["window_start_us"] == 60 * S + 999
         assert (rich["payments"], rich["merchants"], rich["amount_minor"]) == (4, 1, 100_000)
         assert rich["at_us"] - rich["window_start_us"] == 10 * MINUTE
         assert rich["signal_id"] == f"T01:{rich['event_id']}"

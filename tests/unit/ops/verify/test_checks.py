@@ -293,6 +293,14 @@ def test_a_difference_fails_its_check_and_is_named(spoil: Any, check: Any, named
     assert named in "\n".join(result.differences)
 
 
+@pytest.mark.parametrize(("span_us", "is_burst"), [(60_000_999, True), (60_001_000, False)])
+def test_a_burst_is_measured_in_milliseconds(span_us, is_burst):
+    """As the engine that looks for it does."""
+    start = T0 // 1000 * 1000
+    payments = [_paid(f"b{i}", 100, wallet="w9", merchant=f"m{i}", at_us=start + i * span_us // 5) for i in range(6)]
+    assert books.bursts(payments) == ({"w9"} if is_burst else set())
+
+
 def test_a_burst_without_an_alert_is_named():
     world = World()
     burst = [_paid(f"b{i}", 100, wallet="w9", merchant=f"m{i % 4}", at_us=T0 + i * 9_000_000) for i in range(6)]
