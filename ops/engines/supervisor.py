@@ -249,6 +249,7 @@ class Supervisor:
         _, alive = psutil.wait_procs([process], timeout=timeout_s)
         for one in alive:
             one.kill()
+        _launched[:] = [launched for launched in _launched if launched.poll() is None]
 
 
 _launched: list[subprocess.Popen[bytes]] = []
