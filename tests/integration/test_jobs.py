@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from random import Random
 from typing import Any
 
@@ -156,9 +157,23 @@ class World:
 
     def settle(self) -> None:
         """Waits until volumes, cashback and lake are exactly what all events so far say."""
-        eventually(self._volumes_are_exact)
-        eventually(self._cashback_is_exact)
-        eventually(self._lake_is_exact)
+        try:
+            eventually(self._volumes_are_exact)
+            eventually(self._cashback_is_exact)
+            eventually(self._lake_is_exact)
+        except AssertionError as error:
+            for line in self._what_the_cluster_says():
+                error.add_note(line)
+            raise
+
+    def _what_the_cluster_says(self) -> Iterator[str]:
+        """Each run with its checkpoints and its last fault: what tells a job that is stuck from one that is wrong."""
+        with closing(Cluster(self.settings)) as cluster:
+            try:
+                for run in cluster.runs():
+                    yield f"{run.name} {run.state}: {cluster.progress(run.job_id)}, {cluster.root_cause(run.job_id)}"
+            except ClusterUnreachableError as error:
+                yield str(error)
 
     def _volumes_are_exact(self) -> None:
         found = {}
