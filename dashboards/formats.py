@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from koban import money
 from koban.business_time import JST
 
 ABSENT = "–"
@@ -13,7 +14,7 @@ def yen(amount_minor: int | None) -> str:
     """``¥1,200``; a negative amount has its sign in front."""
     if amount_minor is None:
         return ABSENT
-    return f"{'−' if amount_minor < 0 else ''}¥{abs(amount_minor):,}"
+    return money.yen(amount_minor).replace("-", "−")
 
 
 def count(number: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from koban.money import yen
 from koban.settings import Settings
 from ops.kafka_log import LogRecord, read_topics, topic_names
 
@@ -108,16 +109,16 @@ def _summary(record: LogRecord, value: dict[str, Any], payment_id: str) -> str:
         return f"dead-lettered: {record.header('koban_reason')}"
     if record.topic == "journal":
         total = sum(line["debit_minor"] for line in value["lines"] if line["debit_minor"] > 0)
-        return f"{value['event_type']}: {len(value['lines'])} lines, ¥{total:,}"
+        return f"{value['event_type']}: {len(value['lines'])} lines, {yen(total)}"
     if record.topic == "ledger-legs":
         legs = [leg for leg in value.get("legs", ()) if leg.get("payment_id") == payment_id]
         moved = ", ".join(f"{leg['account']} {-leg['debit_minor']:+,}" for leg in legs)
         return f"to lane {value.get('to_lane')}: {moved}"
     if record.topic == "balances":
-        return f"{value['account']} = ¥{value['posted_minor']:,} (version {value['version']})"
+        return f"{value['account']} = {yen(value['posted_minor'])} (version {value['version']})"
     amount = value.get("body", value).get("amount_minor")
     kind = value.get("event_type") or value.get("typology") or "record"
-    return f"{kind} ¥{amount:,}" if isinstance(amount, int) else str(kind)
+    return f"{kind} {yen(amount)}" if isinstance(amount, int) else str(kind)
 
 
 def _documents(settings: Settings, payment_id: str, unavailable: list[str]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from jobs.definitions import DefinitionsUnreadError
 from koban.business_time import JST, to_datetime
+from koban.money import yen
 from koban.records import Campaign
 from ops import campaigns as catalogue
 from ops.campaigns import CampaignRefusedError
@@ -91,7 +92,7 @@ def _show(found: list[Campaign]) -> None:
     for column in ("rate", "cap a payment", "budget"):
         table.add_column(column, justify="right")
     for c in found:
-        money = (f"{c.rate_bp / 100:g} %", f"¥{c.cap_per_payment_minor:,}", f"¥{c.budget_minor:,}")
+        money = (f"{c.rate_bp / 100:g} %", yen(c.cap_per_payment_minor), yen(c.budget_minor))
         span = (_time(c.starts_at_us), _time(c.ends_at_us))
         table.add_row(c.campaign_id, str(c.version), escape(c.name), *span, *money)
     screen().print(table)

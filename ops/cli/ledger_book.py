@@ -24,6 +24,7 @@ from dashboards.api.ledger import (
 )
 from koban.business_time import JST
 from koban.ledger.history import Axis
+from koban.money import yen
 from ops.cli.screen import screen
 from ops.platform import settings
 from schemas.errors import Transient
@@ -108,10 +109,10 @@ def _answer(as_json: bool, ask: Callable[[LedgerAnswers], AnswerT], show: Callab
 
 def _show_balance(found: Balance) -> None:
     console = screen()
-    console.print(f"{found.account}  [bold]{_yen(found.posted_minor)}[/]", highlight=False)
+    console.print(f"{found.account}  [bold]{yen(found.posted_minor)}[/]", highlight=False)
     console.print(
-        f"available {_yen(found.available_minor)}, held {_yen(found.held_minor)},"
-        f" pending in {_yen(found.pending_in_minor)}",
+        f"available {yen(found.available_minor)}, held {yen(found.held_minor)},"
+        f" pending in {yen(found.pending_in_minor)}",
         highlight=False,
     )
     console.print(f"[dim]version {found.version} by {found.event_id}, as of {_jst(found.as_of)}[/]", highlight=False)
@@ -119,7 +120,7 @@ def _show_balance(found: Balance) -> None:
 
 def _show_balance_at(found: BalanceAt) -> None:
     console = screen()
-    console.print(f"{found.account}  [bold]{_yen(found.posted_minor)}[/]", highlight=False)
+    console.print(f"{found.account}  [bold]{yen(found.posted_minor)}[/]", highlight=False)
     final = ", final" if found.final else ""
     told = f"{found.lines:,} lines up to {_jst(found.at)} in {found.axis.value} time{final}"
     console.print(f"[dim]{told}; {_complete(found.complete_to)}[/]", highlight=False)
@@ -131,7 +132,7 @@ def _show_statement(found: Statement) -> None:
     table.add_column("balance", justify="right")
     for line in found.lines:
         times = _jst(line.recorded_at), _jst(line.occurred_at)
-        table.add_row(*times, line.event_type, line.entry_id, _yen(line.change_minor), _yen(line.balance_minor))
+        table.add_row(*times, line.event_type, line.entry_id, yen(line.change_minor), yen(line.balance_minor))
     console = screen()
     console.print(table)
     console.print(f"[dim]{_complete(found.complete_to)}[/]", highlight=False)
@@ -147,7 +148,7 @@ def _show_entry(found: JournalEntry) -> None:
     table.add_column("debit", justify="right")
     table.add_column("credit", justify="right")
     for line in found.lines:
-        amounts = (_yen(line.debit_minor), "") if line.debit_minor > 0 else ("", _yen(-line.debit_minor))
+        amounts = (yen(line.debit_minor), "") if line.debit_minor > 0 else ("", yen(-line.debit_minor))
         table.add_row(line.account, *amounts)
     console.print(table)
     for breach in found.breaches:
@@ -159,17 +160,13 @@ def _show_trial_balance(found: TrialBalance) -> None:
     for column in ("number", "lines", "debits less credits"):
         table.add_column(column, justify="right")
     for one in found.kinds:
-        table.add_row(one.kind, f"{one.accounts:,}", f"{one.lines:,}", _yen(one.debit_minor))
+        table.add_row(one.kind, f"{one.accounts:,}", f"{one.lines:,}", yen(one.debit_minor))
     table.add_section()
-    table.add_row("total", "", "", _yen(found.total_minor))
+    table.add_row("total", "", "", yen(found.total_minor))
     console = screen()
     console.print(table)
-    flying = f"{_yen(found.in_flight_minor)} in flight between lanes"
+    flying = f"{yen(found.in_flight_minor)} in flight between lanes"
     console.print(f"[dim]{flying}; {_complete(found.complete_to)}[/]", highlight=False)
-
-
-def _yen(minor: int) -> str:
-    return f"{'-' if minor < 0 else ''}¥{abs(minor):,}"
 
 
 def _jst(at: datetime) -> str:

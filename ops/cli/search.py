@@ -12,6 +12,7 @@ import click
 from rich.table import Table
 
 from koban.business_time import JST, to_datetime
+from koban.money import yen
 from koban.search.query import Query, parse
 from koban.search.request import PAGE_DEFAULT, PAGE_MAX, CursorError, Scope
 from ops.cli.screen import screen
@@ -95,11 +96,11 @@ def _show(query: Query, found: Found) -> None:
     for hit in found.hits:
         at = to_datetime(hit["occurred_at_us"]).astimezone(JST).strftime("%m-%d %H:%M:%S")
         store = hit.get("store_name") or hit.get("store_id") or ""
-        table.add_row(at, hit["payment_id"], _plain(store), hit["status"], f"¥{hit['amount_minor']:,}")
+        table.add_row(at, hit["payment_id"], _plain(store), hit["status"], yen(hit["amount_minor"]))
     console.print(table)
     if found.totals:
         sums = "  ".join(
-            f"{name.removesuffix('_minor')} ¥{yen:,}" for name, yen in found.totals.items() if name != "count"
+            f"{name.removesuffix('_minor')} {yen(amount)}" for name, amount in found.totals.items() if name != "count"
         )
         console.print(f"{found.total:,} payments  {sums}", highlight=False)
     if found.complete_to_us:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from koban.business_time import JST, to_datetime
+from koban.money import yen
 from ops.cli.screen import screen
 from ops.payment_trace import Trace
 from ops.payment_trace import trace as follow
@@ -51,6 +52,6 @@ def _print(result: Trace) -> None:
         place = f"{hop['topic']} {hop['partition']}/{hop['offset']}"
         table.add_row(f"{at:%H:%M:%S.%f}"[:-3], f"{after_ms:,.0f} ms", hop["stage"], place, hop["summary"])
     for document in result.documents:
-        state = f"{document.get('status')} ¥{document.get('amount_minor', 0):,} (version {document['version']})"
+        state = f"{document.get('status')} {yen(document.get('amount_minor', 0))} (version {document['version']})"
         table.add_row("", "", "search_index", "OpenSearch payments", state)
     out.print(table)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from koban.money import yen
 from koban.records import Campaign
 from koban.settings import Settings
 from ops.campaigns import publish
@@ -100,7 +101,8 @@ def run(
     campaign = demo_campaign(plan, int(began * 1_000_000))
     publish(settings, campaign, approvals=("demo-marketing", "demo-finance"))
     say(
-        f"campaign {campaign.name}: 20 % back, at most ¥{CASHBACK_CAP_YEN} a payment, ¥{campaign.budget_minor:,} in all"
+        f"campaign {campaign.name}: 20 % back, at most {yen(CASHBACK_CAP_YEN)} a payment, "
+        f"{yen(campaign.budget_minor)} in all"
     )
     traffic = _Traffic(plan, settings, stop, say)
     traffic.start()
