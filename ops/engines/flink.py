@@ -55,6 +55,8 @@ logger.committer.name = org.apache.flink.streaming.api.functions.sink.filesystem
 logger.committer.level = warn
 logger.fallback.name = org.apache.flink.runtime.util.HadoopUtils
 logger.fallback.level = error
+logger.metrics.name = org.apache.flink.metrics.MetricGroup
+logger.metrics.level = error
 """
 
 

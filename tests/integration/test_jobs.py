@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 
-SETTLED_S = 180.0
+SETTLED_S = 240.0
 S, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 MERCHANTS = 40
 WALLETS = 200
