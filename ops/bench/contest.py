@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -91,12 +92,14 @@ T = TypeVar("T")
 
 
 def run_program(contender: Contender, task: Task, cores: set[int], kind: type[T]) -> T:
-    """What the contender printed, as a ``kind``. Raises ContenderFailedError with the end of its log."""
+    """What the contender printed, as a ``kind``. Raises ContenderFailedError with the end of its log.
+
+    Contenders leave by ``os._exit``, so what they put on disk is put into a folder that goes with the run.
+    """
     command = [sys.executable, "-m", f"ops.bench.contenders.{contender.module}", *contender.arguments]
-    with confined(cores):
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **task.environ()}, capture_output=True, timeout=RUN_S_MAX, check=False
-        )
+    with tempfile.TemporaryDirectory(prefix="koban-bench-", ignore_cleanup_errors=True) as folder, confined(cores):
+        environ = {**os.environ, **task.environ(), "TMPDIR": folder}
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, timeout=RUN_S_MAX, check=False)
     try:
         return result_of(done.stdout, kind)
     except msgspec.DecodeError as error:
