@@ -220,7 +220,7 @@ def _occurred_at(cursor: Cursor, chain: _ChainRow, at_us: int) -> Amounts:
     cursor.execute(
         "SELECT sum_minor - debit_minor, number - 1 FROM postings FORCE INDEX (by_business_time)"
         " WHERE chain = %s AND late_class = 0 AND occurred_at_us > %s"
-        " ORDER BY occurred_at_us, recorded_at_us, number LIMIT 1",
+        " ORDER BY occurred_at_us, occurred_max_us, number LIMIT 1",
         (number, at_us),
     )
     row = cursor.fetchone()
