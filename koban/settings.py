@@ -26,6 +26,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Flink's REST endpoint."""
     console_url: str = "http://127.0.0.1:8080"
     """Where the console listens."""
+    session_s_max: int = 43_200
+    """Who signed in to the console has to do so again after this long."""
+    session_idle_s: int = 1_800
+    """A session of the console ends after this long without a request."""
     lake_dir: Path
     """The folder of the Parquet lake."""
     metrics_port: int = 0

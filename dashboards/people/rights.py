@@ -1,0 +1,40 @@
+"""Rights: one table says which roles have which. A route declares the right it asks for; see ``guard``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from dashboards.people.roles import Person, Role
+
+
+class Right(StrEnum):
+    """Something that may be done."""
+
+    LIVE_SEE = "live.see"
+    LEDGER_SEE = "ledger.see"
+    PAYMENTS_SEE = "payments.see"
+    PAYMENTS_EXPORT = "payments.export"
+    BOOKS_ASK = "books.ask"
+    AUDIT_SEE = "audit.see"
+    ACCOUNT_OWN = "account.own"
+
+
+_STAFF = frozenset(Role) - {Role.MERCHANT}
+
+ROLES: Mapping[Right, frozenset[Role]] = {
+    Right.LIVE_SEE: _STAFF,
+    Right.LEDGER_SEE: frozenset({Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
+    # A merchant finds its own payments alone: its scope is a filter of every query, see `Person.scope`.
+    Right.PAYMENTS_SEE: frozenset(Role),
+    Right.PAYMENTS_EXPORT: frozenset({Role.FRAUD, Role.MERCHANT, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
+    Right.BOOKS_ASK: frozenset({Role.FRAUD, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
+    Right.AUDIT_SEE: frozenset({Role.AUDITOR}),
+    Right.ACCOUNT_OWN: frozenset(Role),
+}
+"""Right → who has it. A right that is not here is nobody's."""
+
+
+def may(person: Person | None, right: Right) -> bool:
+    """Whether somebody has a right; nobody in particular has none."""
+    return person is not None and bool(ROLES.get(right, frozenset()) & person.roles)
