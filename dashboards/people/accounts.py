@@ -62,7 +62,7 @@ class Accounts:
             with self._database.transaction() as session:
                 session.add(user)
                 session.flush()
-                audit.append(session, by, "users.add", known_as, details, self._clock())
+                audit.append(session, by, "users:add", known_as, details, self._clock())
         except IntegrityError as error:
             raise AccountError(f"there is an account {known_as} already") from error
         return person_of(user, Via.COMMAND)
@@ -94,7 +94,7 @@ class Accounts:
             before, user.disabled_at_us = user.disabled_at_us, user.disabled_at_us or self._clock()
             _close_everything(session, user.user_id, self._clock())
             details = {"before": {"disabled_at_us": before}, "after": {"disabled_at_us": user.disabled_at_us}}
-            audit.append(session, by, "users.disable", user.name, details, self._clock())
+            audit.append(session, by, "users:disable", user.name, details, self._clock())
 
     def enable(self, name: str, by: Actor) -> None:
         """A disabled account may sign in again. Raises AccountError, Transient."""
@@ -102,7 +102,7 @@ class Accounts:
             user = _named(session, name)
             before, user.disabled_at_us = user.disabled_at_us, None
             details = {"before": {"disabled_at_us": before}, "after": {"disabled_at_us": None}}
-            audit.append(session, by, "users.enable", user.name, details, self._clock())
+            audit.append(session, by, "users:enable", user.name, details, self._clock())
 
     def reset(self, name: str, password: str, by: Actor) -> None:
         """A new password; sessions, tokens, links end. Raises AccountError, PasswordError, BusyError, Transient."""
@@ -111,7 +111,7 @@ class Accounts:
             user = _named(session, name)
             user.password_hash = made
             closed = _close_everything(session, user.user_id, self._clock())
-            audit.append(session, by, "users.reset", user.name, closed, self._clock())
+            audit.append(session, by, "users:reset", user.name, closed, self._clock())
 
     def change_password(self, person: Person, old: str, new: str, by: Actor) -> None:
         """One's own, by showing the old one; all sessions end. Raises PasswordError, BusyError, Transient."""
@@ -124,7 +124,7 @@ class Accounts:
             user = session.get_one(User, person.user_id)
             user.password_hash = made
             session.execute(delete(UserSession).where(UserSession.user_id == user.user_id))
-            audit.append(session, by, "account.password", user.name, {}, self._clock())
+            audit.append(session, by, "account:password", user.name, {}, self._clock())
 
     def authenticated(self, name: str, password: str) -> Person | None:
         """Whose name and password these are. Takes as long for names that nobody has. Raises BusyError, Transient."""

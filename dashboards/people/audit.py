@@ -147,7 +147,7 @@ def _all(session: Session) -> Iterator[AuditRecord]:
 def newest(
     database: Database, *, actor: str = "", action: str = "", target: str = "", before: int | None = None, limit: int
 ) -> Found:
-    """A page of the log. ``action`` is a beginning, like ``users.``. Raises Transient."""
+    """A page of the log. ``action`` is a beginning, like ``users:``. Raises Transient."""
     query = select(AuditRecord).order_by(AuditRecord.seq.desc()).limit(min(limit, PAGE_MAX) + 1)
     if actor:
         query = query.where(AuditRecord.actor == actor)

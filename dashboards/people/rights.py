@@ -11,25 +11,25 @@ from dashboards.people.roles import Person, Role
 class Right(StrEnum):
     """Something that may be done."""
 
-    LIVE_SEE = "live.see"
-    LEDGER_SEE = "ledger.see"
-    PAYMENTS_SEE = "payments.see"
-    PAYMENTS_EXPORT = "payments.export"
-    BOOKS_ASK = "books.ask"
-    AUDIT_SEE = "audit.see"
-    ACCOUNT_OWN = "account.own"
+    LIVE_READ = "live:read"
+    LEDGER_READ = "ledger:read"
+    PAYMENTS_READ = "payments:read"
+    PAYMENTS_EXPORT = "payments:export"
+    BOOKS_READ = "books:read"
+    AUDIT_READ = "audit:read"
+    ACCOUNT_OWN = "account:own"
 
 
 _STAFF = frozenset(Role) - {Role.MERCHANT}
 
 ROLES: Mapping[Right, frozenset[Role]] = {
-    Right.LIVE_SEE: _STAFF,
-    Right.LEDGER_SEE: frozenset({Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
+    Right.LIVE_READ: _STAFF,
+    Right.LEDGER_READ: frozenset({Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
     # A merchant finds its own payments alone: its scope is a filter of every query, see `Person.scope`.
-    Right.PAYMENTS_SEE: frozenset(Role),
+    Right.PAYMENTS_READ: frozenset(Role),
     Right.PAYMENTS_EXPORT: frozenset({Role.FRAUD, Role.MERCHANT, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
-    Right.BOOKS_ASK: frozenset({Role.FRAUD, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
-    Right.AUDIT_SEE: frozenset({Role.AUDITOR}),
+    Right.BOOKS_READ: frozenset({Role.FRAUD, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
+    Right.AUDIT_READ: frozenset({Role.AUDITOR}),
     Right.ACCOUNT_OWN: frozenset(Role),
 }
 """Right → who has it. A right that is not here is nobody's."""

@@ -83,7 +83,7 @@ class People:
         person = self.accounts.authenticated(name, password)
         if person is None:
             # The name is not recorded as it was typed: people type passwords into the wrong field.
-            self.record(Actor.nobody(request_id, address), "session.refused", hashed(name.lower())[:12], {})
+            self.record(Actor.nobody(request_id, address), "session:refused", hashed(name.lower())[:12], {})
             return None
         return self.sessions.open(person, address, "password", request_id)
 

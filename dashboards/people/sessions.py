@@ -47,7 +47,7 @@ class Sessions:
             session.execute(delete(UserSession).where(UserSession.expires_at_us < now_us))
             session.add(row)
             details = {"how": how, "address": address}
-            audit.append(session, Actor.of(signed_in, request_id), "session.open", person.name, details, now_us)
+            audit.append(session, Actor.of(signed_in, request_id), "session:open", person.name, details, now_us)
         return secret
 
     def person(self, secret: str) -> Person | None:
@@ -70,7 +70,7 @@ class Sessions:
             row = session.get(UserSession, hashed(secret))
             if row is not None:
                 session.delete(row)
-                audit.append(session, by, "session.close", row.user.name, {}, self._clock())
+                audit.append(session, by, "session:close", row.user.name, {}, self._clock())
 
     def close_all(self, person: Person, by: Actor) -> int:
         """Ends every session of a person; gives how many there were. Raises Transient."""
@@ -78,7 +78,7 @@ class Sessions:
             rows = session.scalars(select(UserSession).where(UserSession.user_id == person.user_id)).all()
             for row in rows:
                 session.delete(row)
-            audit.append(session, by, "session.close_all", person.name, {"sessions_closed": len(rows)}, self._clock())
+            audit.append(session, by, "session:close_all", person.name, {"sessions_closed": len(rows)}, self._clock())
         return len(rows)
 
     def count(self, person: Person) -> int:
@@ -94,7 +94,7 @@ class Sessions:
         row = SignInCode(code_sha256=hashed(code), user_id=person.user_id, expires_at_us=now_us + lasts_s * _US_PER_S)
         with self._database.transaction() as session:
             session.add(row)
-            audit.append(session, by, "session.link", person.name, {"lasts_s": lasts_s}, now_us)
+            audit.append(session, by, "session:link", person.name, {"lasts_s": lasts_s}, now_us)
         return code
 
     def use_code(self, code: str) -> Person | None:

@@ -66,7 +66,7 @@ class Tokens:
             )  # fmt: skip
             session.add(row)
             details = {"label": row.label, "role": row.role, "expires_at_us": row.expires_at_us, "owner": user.name}
-            audit.append(session, by, "tokens.create", row.token_id, details, now_us)
+            audit.append(session, by, "tokens:create", row.token_id, details, now_us)
         return secret, _shown(row)
 
     def person(self, secret: str) -> Person | None:
@@ -99,7 +99,7 @@ class Tokens:
                 raise AccountError(f"there is no token {token_id!r}")
             before, row.revoked_at_us = row.revoked_at_us, row.revoked_at_us or self._clock()
             details = {"before": {"revoked_at_us": before}, "after": {"revoked_at_us": row.revoked_at_us}}
-            audit.append(session, by, "tokens.revoke", token_id, details, self._clock())
+            audit.append(session, by, "tokens:revoke", token_id, details, self._clock())
 
 
 def _shown(row: ApiToken) -> TokenRow:

@@ -117,7 +117,7 @@ def test_tries_are_limited_by_account_and_by_address(world: World) -> None:
     world.later(stopped.value.wait_s)
     assert people.sign_in("kei", PASSWORD, "10.0.0.9", "r") is not None
     for number in range(20):
-        assert people.sign_in(f"guess-{number}", "wrong", "2001:db8::%x" % number, "r") is None
+        assert people.sign_in(f"guess-{number}", "wrong", f"2001:db8::{number:x}", "r") is None
     with pytest.raises(TooManyTriesError):
         people.sign_in("guess-x", "wrong", "2001:db8::ffff", "r")
     assert people.sign_in("guess-x", "wrong", "2001:db8:0:1::1", "r") is None

@@ -36,8 +36,8 @@ def test_every_change_has_one_record_with_who_what_and_before_and_after(world: W
     people.accounts.disable("kei", SHELL)
     acts = [record.action for record in records(world)]
     assert acts == [
-        "users.add", "session.open", "tokens.create", "tokens.revoke", "session.refused", "session.close",
-        "users.reset", "users.disable",
+        "users:add", "session:open", "tokens:create", "tokens:revoke", "session:refused", "session:close",
+        "users:reset", "users:disable",
     ]  # fmt: skip
     opened, disabled = records(world)[1], records(world)[-1]
     assert (opened.actor, opened.roles, opened.request_id, opened.target) == ("kei", "fraud", "r-1", "kei")
@@ -61,7 +61,7 @@ def test_the_first_record_that_was_tampered_with_is_named(
     world: World, statements: list[str], seq: int, said: str
 ) -> None:
     for number in range(6):
-        world.people.record(SHELL, "letters.replay", f"l-{number}", {"number": number})
+        world.people.record(SHELL, "letters:replay", f"l-{number}", {"number": number})
     tamper(world, *statements)
     broken = audit.verify(world.people.database).broken
     assert broken is not None
@@ -72,7 +72,7 @@ def test_the_first_record_that_was_tampered_with_is_named(
 def test_a_log_written_anew_is_told_by_a_hash_kept_elsewhere(world: World) -> None:
     """Whoever owns the database can recompute the chain; not what somebody noted down."""
     for number in range(3):
-        world.people.record(SHELL, "letters.replay", f"l-{number}", {})
+        world.people.record(SHELL, "letters:replay", f"l-{number}", {})
     noted = audit.verify(world.people.database)
     tamper(
         world, "DELETE FROM audit_log", f"UPDATE audit_head SET seq = 0, sha256 = '{audit.GENESIS}'",
@@ -82,7 +82,7 @@ def test_a_log_written_anew_is_told_by_a_hash_kept_elsewhere(world: World) -> No
         1, "the log ends at 0, and was written up to 3: what follows was removed"
     )
     for number in range(3):
-        world.people.record(SHELL, "letters.replay", f"other-{number}", {})
+        world.people.record(SHELL, "letters:replay", f"other-{number}", {})
     broken = audit.verify(world.people.database, (noted.head_seq, noted.head_sha256)).broken
     assert broken is not None
     assert broken.seq == 3
@@ -92,7 +92,7 @@ def test_records_side_by_side_make_one_chain(world: World) -> None:
     """Two never follow the same one."""
     world.people.database.migrate()
     threads = [
-        threading.Thread(target=lambda: [world.people.record(SHELL, "x.y", "t", {"n": n}) for n in range(10)])
+        threading.Thread(target=lambda: [world.people.record(SHELL, "x:y", "t", {"n": n}) for n in range(10)])
         for _ in range(4)
     ]
     for thread in threads:
@@ -105,18 +105,18 @@ def test_records_side_by_side_make_one_chain(world: World) -> None:
 
 def test_pages_go_on_and_filters_hold(world: World) -> None:
     for number in range(5):
-        world.people.record(SHELL, "letters.replay" if number % 2 else "rules.publish", f"t-{number}", {})
+        world.people.record(SHELL, "letters:replay" if number % 2 else "rules:publish", f"t-{number}", {})
     database = world.people.database
     page = audit.newest(database, limit=2)
     assert [record.target for record in page.records] == ["t-4", "t-3"]
-    assert [record.target for record in audit.newest(database, limit=9, before=page.before).records][0] == "t-2"
-    assert [r.target for r in audit.newest(database, action="letters.", limit=9).records] == ["t-3", "t-1"]
+    assert audit.newest(database, limit=9, before=page.before).records[0].target == "t-2"
+    assert [r.target for r in audit.newest(database, action="letters:", limit=9).records] == ["t-3", "t-1"]
     assert not audit.newest(database, action="%", limit=9).records
     assert len(audit.newest(database, actor="shell:root", target="t-0", limit=9).records) == 1
 
 
 def test_details_that_are_too_long_are_kept_by_their_hash(world: World) -> None:
-    world.people.record(SHELL, "rules.publish", "r", {"text": "あ" * 100_000})
+    world.people.record(SHELL, "rules:publish", "r", {"text": "あ" * 100_000})
     kept = json.loads(records(world)[0].details)
     assert kept["beginning"].startswith('{"text":"あ')
     assert len(kept["sha256"]) == 64
