@@ -11,9 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -28,10 +36,28 @@ from dashboards.books import document
 from dashboards.formats import FILTERS
 from dashboards.language import LANGUAGES, Language, message, negotiated
 from dashboards.live import PANELS, VIEWERS_MAX, Live, event
+from dashboards.people.guard import (
+    ForbiddenError,
+    is_still_signed_in,
+    look,
+    page_values,
+    person_of,
+    public,
+    requires,
+)
+from dashboards.people.paths import home_of
+from dashboards.people.refusals import add_refusals
+from dashboards.people.rights import Right, may
+from dashboards.people.routes import create_router
+from dashboards.people.service import People
 from koban.settings import Settings
 from sinks.mysql_book_queries import MySqlBookQueries
 from sinks.payment_search import PaymentSearch
 
+BODY_BYTES_MAX = 64 * 1024
+STILL_EVERY_S = 10.0
+"""A live page of somebody who was signed out meanwhile ends after this long."""
+DESK_RIGHTS = {"operations": Right.LIVE_READ, "ledger": Right.LEDGER_READ}
 HERE = Path(__file__).parent
 THEMES = ("light", "dark")
 COOKIE_S = 365 * 86_400
@@ -49,8 +75,9 @@ HEADERS = {
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, people: People | None = None) -> FastAPI:
     """The application. Starts to poll with its first request, stops with the server."""
+    accounts = people or People.of(settings)
     search = PaymentSearch(settings.opensearch_url)
     book = MySqlBookQueries(settings.mysql_url)
     pages = Pages()
@@ -64,12 +91,22 @@ def create_app(settings: Settings) -> FastAPI:
         await live.stop()
         await search.close()
         book.close()
+        accounts.close()
 
-    app = FastAPI(title="Koban", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.live, app.state.search, app.state.pages = live, search, pages
+    app = FastAPI(
+        title="Koban",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        max_body_size=BODY_BYTES_MAX,
+    )
+    app.state.live, app.state.search, app.state.pages, app.state.people = live, search, pages, accounts
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    app.mount("/v1", create_api(LedgerAnswers(book, settings.payment_partitions)))
-    _add_guards(app, settings)
+    app.mount("/v1", create_api(LedgerAnswers(book, settings.payment_partitions), [requires(Right.BOOKS_READ)]))
+    _add_guards(app, settings, accounts)
+    add_refusals(app, pages)
+    app.include_router(create_router(pages))
     _add_health(app, live)
     _add_pages(app, pages, live)
     payments.add_routes(app, pages, search)
@@ -105,7 +142,13 @@ class Pages:
         language = language_of(request)
         theme = _chosen(request, "theme", THEMES)
         markup = self.render(
-            template, language, request=request, theme=theme, address=partial(address, request), **values
+            template,
+            language,
+            request=request,
+            theme=theme,
+            address=partial(address, request),
+            **page_values(request),
+            **values,
         )
         response = HTMLResponse(
             markup, status, headers={"Cache-Control": "no-store", "Vary": "Accept-Language, Cookie"}
@@ -148,13 +191,15 @@ def static_url(name: str) -> str:
     return _static_urls[name]
 
 
-def _add_guards(app: FastAPI, settings: Settings) -> None:
+def _add_guards(app: FastAPI, settings: Settings, people: People) -> None:
     """Headers on every answer, and no foreign host name: a page elsewhere must not read this one by DNS rebinding."""
 
     @app.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.people, request.state.request_id = people, uuid4().hex
         response = await call(request)
         response.headers.update(HEADERS)
+        response.headers["X-Request-Id"] = request.state.request_id
         if request.url.path.startswith("/static/") and "v" in request.query_params:
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
@@ -177,20 +222,20 @@ def _add_health(app: FastAPI, live: Live) -> None:
         seconds.labels(getattr(route, "path", "other")).observe(time.perf_counter() - started)
         return response
 
-    @app.get("/-/live")
+    @app.get("/-/live", dependencies=[public])
     async def alive() -> dict[str, Any]:
         return {"live": True, "stage": "console"}
 
-    @app.get("/-/ready")
+    @app.get("/-/ready", dependencies=[public])
     async def ready() -> dict[str, Any]:
         """The console is ready whatever its sources are: it says what is down, which is when it is needed most."""
         return {"ready": True, "stage": "console"}
 
-    @app.get("/-/version")
+    @app.get("/-/version", dependencies=[public])
     async def versions() -> dict[str, Any]:
         return {"version": version("koban"), "stage": "console"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", dependencies=[public])
     async def metrics() -> Response:
         for name, poller in live.pollers.items():
             up.labels(name).set(poller.down_since is None and poller.at is not None)  # type: ignore[attr-defined]  # pollers of several values
@@ -198,31 +243,40 @@ def _add_health(app: FastAPI, live: Live) -> None:
 
 
 def _add_pages(app: FastAPI, pages: Pages, live: Live) -> None:
-    @app.get("/")
+    @app.get("/", dependencies=[requires(Right.HOME)])
     async def operations(request: Request) -> Response:
+        if not may(person_of(request), Right.LIVE_READ):
+            return RedirectResponse(home_of(person_of(request)), 303)
         panels = live.panels(language_of(request))
         return pages.page(request, "operations.html.j2", panels=panels, desk="operations")
 
-    @app.get("/ledger")
+    @app.get("/ledger", dependencies=[requires(Right.LEDGER_READ)])
     async def ledger(request: Request) -> Response:
         panels = live.panels(language_of(request), "ledger")
         return pages.page(request, "ledger.html.j2", panels=panels, desk="ledger")
 
-    @app.get("/ledger.json")
+    @app.get("/ledger.json", dependencies=[requires(Right.LEDGER_READ, records="ledger:export")])
     async def ledger_data() -> dict[str, Any]:
         return document(live.board.books)
 
-    @app.get("/live")
+    @app.get("/live", dependencies=[requires(Right.LIVE_READ)])
     async def changes(request: Request, desk: str = "operations") -> Response:
         if desk not in PANELS:
             return PlainTextResponse("no such desk", 404)
+        if not may(person_of(request), DESK_RIGHTS[desk]):
+            raise ForbiddenError(DESK_RIGHTS[desk])
         if live.viewers >= VIEWERS_MAX:
             return PlainTextResponse("too many live pages", 503, headers={"Retry-After": "10"})
         language = language_of(request)
 
         async def stream() -> AsyncIterator[bytes]:
             yield b"retry: 2000\n\n"
+            asked_at = time.monotonic()
             async for change in live.changes(language, desk):
+                if time.monotonic() - asked_at > STILL_EVERY_S:
+                    if not await is_still_signed_in(request):
+                        return
+                    asked_at = time.monotonic()
                 yield event(change)
 
         return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -231,4 +285,5 @@ def _add_pages(app: FastAPI, pages: Pages, live: Live) -> None:
     async def missing(request: Request, _: Exception) -> Response:
         if request.url.path.endswith(".json"):
             return JSONResponse({"error": "not found"}, 404)
+        await look(request)
         return pages.page(request, "error.html.j2", status=404, title="error.title", text="error.text", desk="")

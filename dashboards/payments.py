@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import QueryParams
 
+from dashboards.people.guard import ForbiddenError, requires, scope_of
+from dashboards.people.rights import Right
 from koban.business_time import to_datetime
 from koban.search.document import PaymentDocument, Step
 from koban.search.query import CHARACTERS_MAX, Chip, Field, Query, parse
@@ -24,34 +26,34 @@ _ID_CHARACTERS_MAX = 64
 
 
 def add_routes(app: FastAPI, pages: Pages, search: PaymentSearch) -> None:
-    """The routes of payments. Without accounts, whoever reaches the console is an operator and may name a merchant."""
+    """The routes of payments. A merchant finds its own; the platform's people find all, and may name a merchant."""
 
-    @app.get("/payments")
+    @app.get("/payments", dependencies=[requires(Right.PAYMENTS_READ)])
     async def page(request: Request) -> Response:
-        wanted = Wanted(request.query_params)
+        wanted = Wanted(request.query_params, scope_of(request))
         found, trouble, status = await wanted.found(search)
         hits = [PaymentDocument.with_all_fields(hit) for hit in found.hits] if found else []
         answer = {"wanted": wanted, "found": found, "hits": hits, "trouble": trouble, "chips": wanted.chips()}
         return pages.page(request, "payments.html.j2", status=status, desk="payments", **answer)
 
-    @app.get("/payments.json")
+    @app.get("/payments.json", dependencies=[requires(Right.PAYMENTS_EXPORT, records="payments:export")])
     async def listing(request: Request) -> Response:
-        wanted = Wanted(request.query_params)
+        wanted = Wanted(request.query_params, scope_of(request))
         found, trouble, status = await wanted.found(search)
         if found is None:
             return JSONResponse({"error": trouble}, status)
         return JSONResponse(wanted.answer(found))
 
-    @app.get("/payments/{number}.json")
-    async def payment_data(number: str) -> Response:
-        document, status = await _document(search, number)
+    @app.get("/payments/{number}.json", dependencies=[requires(Right.PAYMENTS_READ)])
+    async def payment_data(request: Request, number: str) -> Response:
+        document, status = await _document(search, number, scope_of(request))
         if document is None:
             return JSONResponse({"error": "not found" if status == 404 else "the index does not answer"}, status)
         return JSONResponse(document | {"story": [_step(step) for step in document.get("story", [])]})
 
-    @app.get("/payments/{number}")
+    @app.get("/payments/{number}", dependencies=[requires(Right.PAYMENTS_READ)])
     async def payment(request: Request, number: str) -> Response:
-        document, status = await _document(search, number)
+        document, status = await _document(search, number, scope_of(request))
         if document is None:
             text = "payment.missing" if status == 404 else "search.down"
             return pages.page(request, "error.html.j2", status=status, title="error.title", text=text, desk="payments")
@@ -61,19 +63,21 @@ def add_routes(app: FastAPI, pages: Pages, search: PaymentSearch) -> None:
 
 
 class Wanted:
-    """What an address asks for."""
+    """What an address asks for, within what a person may find."""
 
-    def __init__(self, parameters: QueryParams) -> None:
+    def __init__(self, parameters: QueryParams, scope: Scope) -> None:
         self.text = parameters.get("q", "")[: CHARACTERS_MAX + 1]
         self.merchant = parameters.get("merchant", "")[:_ID_CHARACTERS_MAX]
+        if scope.merchant_id is not None and self.merchant not in {"", scope.merchant_id}:
+            raise ForbiddenError(Right.PAYMENTS_OF_ALL)
+        self.scope = Scope.of_merchant(self.merchant) if self.merchant and scope.merchant_id is None else scope
         self.cursor = parameters.get("cursor") or None
         self.query: Query = parse(self.text, time.time_ns() // 1000)
 
     async def found(self, search: PaymentSearch) -> tuple[Found | None, str, int]:
         """The answer, else a message key and a status."""
-        scope = Scope.of_merchant(self.merchant) if self.merchant else Scope.operator()
         try:
-            return await search.search(self.query, scope, size=PAGE_DEFAULT, cursor=self.cursor), "", 200
+            return await search.search(self.query, self.scope, size=PAGE_DEFAULT, cursor=self.cursor), "", 200
         except CursorError:
             return None, "error.cursor", 400
         except Transient:
@@ -98,11 +102,11 @@ class Wanted:
         ]
 
 
-async def _document(search: PaymentSearch, number: str) -> tuple[dict[str, Any] | None, int]:
+async def _document(search: PaymentSearch, number: str, scope: Scope) -> tuple[dict[str, Any] | None, int]:
     if len(number) > _ID_CHARACTERS_MAX:
         return None, 404
     try:
-        document = await search.payment(number, Scope.operator())
+        document = await search.payment(number, scope)
     except Transient:
         return None, 503
     return document, 200 if document else 404

@@ -11,9 +11,11 @@ from dashboards.people.roles import Person, Role
 class Right(StrEnum):
     """Something that may be done."""
 
+    HOME = "home:read"
     LIVE_READ = "live:read"
     LEDGER_READ = "ledger:read"
     PAYMENTS_READ = "payments:read"
+    PAYMENTS_OF_ALL = "payments:all"
     PAYMENTS_EXPORT = "payments:export"
     BOOKS_READ = "books:read"
     AUDIT_READ = "audit:read"
@@ -23,16 +25,21 @@ class Right(StrEnum):
 _STAFF = frozenset(Role) - {Role.MERCHANT}
 
 ROLES: Mapping[Right, frozenset[Role]] = {
+    Right.HOME: frozenset(Role),
     Right.LIVE_READ: _STAFF,
     Right.LEDGER_READ: frozenset({Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
     # A merchant finds its own payments alone: its scope is a filter of every query, see `Person.scope`.
     Right.PAYMENTS_READ: frozenset(Role),
+    Right.PAYMENTS_OF_ALL: _STAFF,
     Right.PAYMENTS_EXPORT: frozenset({Role.FRAUD, Role.MERCHANT, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
     Right.BOOKS_READ: frozenset({Role.FRAUD, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
     Right.AUDIT_READ: frozenset({Role.AUDITOR}),
     Right.ACCOUNT_OWN: frozenset(Role),
 }
 """Right → who has it. A right that is not here is nobody's."""
+
+SESSION_ONLY = frozenset({Right.ACCOUNT_OWN})
+"""Not for tokens: one that leaked must not make others, or outlive its end by a new password."""
 
 
 def may(person: Person | None, right: Right) -> bool:

@@ -19,6 +19,7 @@ from koban.search.request import Scope, cursor_of
 from koban.settings import Settings
 from schemas.errors import Transient
 from sinks.payment_search import Found, PaymentSearch
+from tests.unit.dashboards.people.world import World
 
 NOON_US = 1_763_780_400_000_000
 XSS = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'"
@@ -66,13 +67,15 @@ def settings(folder: Path) -> Settings:
 
 
 class Console:
-    """A client of the console within the test's own event loop. Nothing is polled: the server's life is not begun."""
+    """An operator's client within the test's own event loop. Nothing is polled: the server's life is not begun."""
 
     def __init__(self, runner: asyncio.Runner, folder: Path) -> None:
         self._runner = runner
-        self.app = create_app(settings(folder))
+        world = World(folder)
+        self.app = create_app(settings(folder), world.people)
         transport = httpx.ASGITransport(self.app)
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+        cookies = {"koban_session": world.signed_in("operator", "operator")}
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", cookies=cookies)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self._runner.run(self._client.get(path, **more))
@@ -81,6 +84,7 @@ class Console:
         self._runner.run(self._client.aclose())
         self._runner.run(self.app.state.search.close())
         self._runner.run(self.app.state.live.stop())
+        self.app.state.people.close()
 
 
 @pytest.fixture
