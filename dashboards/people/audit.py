@@ -163,6 +163,12 @@ def newest(
     return Found(page, page[-1].seq if len(records) > len(page) else None)
 
 
+def shown(record: AuditRecord) -> dict[str, Any]:
+    """A record as data."""
+    names = [column.name for column in AuditRecord.__table__.columns]
+    return {**{name: getattr(record, name) for name in names}, "details": json.loads(record.details)}
+
+
 def _bounded(details: Mapping[str, Any]) -> Mapping[str, Any]:
     """Details as they are, or, where they are too long, their beginning and their hash."""
     text = canonical(details)

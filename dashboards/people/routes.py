@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -23,7 +22,6 @@ from dashboards.people.guard import (
     requires,
     session_secret,
 )
-from dashboards.people.models import AuditRecord
 from dashboards.people.passwords import BusyError, PasswordError
 from dashboards.people.paths import home_of, local
 from dashboards.people.rights import Right
@@ -153,7 +151,7 @@ def _add_audit(router: APIRouter, pages: Pages) -> None:
     @router.get("/audit.json", dependencies=[requires(Right.AUDIT_READ, records="audit:export")])
     async def log_data(request: Request) -> Response:
         found = await _records(request)
-        return JSONResponse({"records": [_shown(record) for record in found.records], "before": found.before})
+        return JSONResponse({"records": [audit.shown(record) for record in found.records], "before": found.before})
 
 
 async def _records(request: Request) -> Found:
@@ -165,11 +163,6 @@ async def _records(request: Request) -> Found:
         return audit.newest(people_of(request).database, **asked, before=place, limit=RECORDS)
 
     return await _asked(look)  # type: ignore[no-any-return]  # the function's own type
-
-
-def _shown(record: AuditRecord) -> dict[str, Any]:
-    names = [column.name for column in AuditRecord.__table__.columns]
-    return {**{name: getattr(record, name) for name in names}, "details": json.loads(record.details)}
 
 
 async def _asked(work: Any, *arguments: Any) -> Any:
