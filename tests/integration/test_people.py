@@ -1,4 +1,4 @@
-"""People on a real MariaDB: migrations, the service, the audit log's guards, side by side, and a server that is away."""
+"""People on a real MariaDB: migrations, the service, the audit log and its guards, and a server that is away."""
 
 from __future__ import annotations
 
@@ -122,6 +122,11 @@ def test_who_takes_the_guards_off_is_found(site: Settings, people: People) -> No
     assert audit.verify(people.database).broken is None
 
 
+def _record_until_refused(people: People) -> None:
+    for _ in range(1_000):
+        people.record(SHELL, "test:away", "t", {})
+
+
 def test_a_server_that_was_killed_is_away_and_comes_back_by_itself(site: Settings, people: People) -> None:
     """Who was in goes on reading meanwhile, nothing is changed, and no connection is left for dead."""
     people.accounts.add("rei", [Grant(Role.OPERATOR)], PASSWORD, SHELL)
@@ -132,8 +137,7 @@ def test_a_server_that_was_killed_is_away_and_comes_back_by_itself(site: Setting
     (pid,) = (one.pid for one in here.status() if one.name == "mariadb")
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(Transient):
-        for _ in range(100):
-            people.record(SHELL, "test:away", "t", {})
+        _record_until_refused(people)
     assert people.by_session(secret, reads=True) is not None
     deadline = time.monotonic() + WAIT_S
     while True:
