@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
+import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import (
     HTMLResponse,
@@ -45,6 +46,7 @@ from dashboards.people.guard import (
     public,
     requires,
 )
+from dashboards.people.openid import OpenId
 from dashboards.people.paths import home_of
 from dashboards.people.refusals import add_refusals
 from dashboards.people.rights import Right, may
@@ -75,14 +77,20 @@ HEADERS = {
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
-def create_app(settings: Settings, people: People | None = None) -> FastAPI:
-    """The application. Starts to poll with its first request, stops with the server."""
+def create_app(
+    settings: Settings, people: People | None = None, provider: httpx.AsyncBaseTransport | None = None
+) -> FastAPI:
+    """The application. Starts to poll with its first request, stops with the server.
+
+    ``people`` and the way to the sign-in ``provider`` are the settings' own unless others are given.
+    """
     accounts = people or People.of(settings)
     search = PaymentSearch(settings.opensearch_url)
     book = MySqlBookQueries(settings.mysql_url)
     pages = Pages()
     live = Live(settings, search, pages.panel)
     pages.live = live
+    openid = OpenId(settings, accounts.randomness, provider)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -91,6 +99,7 @@ def create_app(settings: Settings, people: People | None = None) -> FastAPI:
         await live.stop()
         await search.close()
         book.close()
+        await openid.close()
         accounts.close()
 
     app = FastAPI(
@@ -106,7 +115,7 @@ def create_app(settings: Settings, people: People | None = None) -> FastAPI:
     app.mount("/v1", create_api(LedgerAnswers(book, settings.payment_partitions), [requires(Right.BOOKS_READ)]))
     _add_guards(app, settings, accounts)
     add_refusals(app, pages)
-    app.include_router(create_router(pages))
+    app.include_router(create_router(pages, openid))
     _add_health(app, live)
     _add_pages(app, pages, live)
     payments.add_routes(app, pages, search)

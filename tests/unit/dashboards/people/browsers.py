@@ -49,15 +49,16 @@ class Browser:
 class House:
     """A console with its people."""
 
-    def __init__(self, runner: asyncio.Runner, folder: Path) -> None:
+    def __init__(
+        self, runner: asyncio.Runner, folder: Path, provider: httpx.AsyncBaseTransport | None = None, **more: str
+    ) -> None:
         self.runner = runner
         self.world = World(folder)
         nowhere = "127.0.0.1:9"
         named = {"DATA_DIR": str(folder), "KAFKA_BOOTSTRAP": nowhere, "OPENSEARCH_URL": f"http://{nowhere}"}
-        named |= {"CONSOLE_URL": BASE, "MYSQL_URL": "mysql://koban@127.0.0.1:1/koban"}
-        self.app = create_app(
-            Settings.from_environ({f"KOBAN_{name}": text for name, text in named.items()}), self.world.people
-        )
+        named |= {"CONSOLE_URL": BASE, "MYSQL_URL": "mysql://koban@127.0.0.1:1/koban"} | more
+        settings = Settings.from_environ({f"KOBAN_{name}": text for name, text in named.items()})
+        self.app = create_app(settings, self.world.people, provider)
         self.transport = httpx.ASGITransport(self.app, client=("127.0.0.1", 50_000))
         self._browsers: list[Browser] = []
 
