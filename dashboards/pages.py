@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from functools import partial
@@ -22,6 +23,8 @@ from dashboards.static_files import StaticFiles
 from dashboards.view import ZONES, View, address, remember, view_of
 
 TEMPLATES = Path(__file__).parent / "templates"
+HTMX_CONFIG = json.dumps({"includeIndicatorCSS": False, "defaultTimeout": 10_000})
+"""The style is in koban.css."""
 
 
 class Pages:
@@ -41,7 +44,12 @@ class Pages:
             "clock": _in_zone(formats.clock),
             "moment": _in_zone(formats.moment),
         }
-        self._templates.globals |= {"static": files.address, "urlencode": urlencode, "desks": tuple(desks)}
+        self._templates.globals |= {
+            "static": files.address,
+            "urlencode": urlencode,
+            "desks": tuple(desks),
+            "htmx_config": HTMX_CONFIG,
+        }
 
     def render(self, template: str, view: View, **values: Any) -> str:
         """A template's markup."""

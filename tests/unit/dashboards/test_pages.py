@@ -14,7 +14,6 @@ import pytest
 from dashboards.app import create_app
 from dashboards.board import Answer, board
 from dashboards.sources.workers import Stage
-from dashboards.static_files import FOLDER
 from koban.search.query import Query
 from koban.search.request import Scope, cursor_of
 from koban.settings import Settings
@@ -158,7 +157,14 @@ def test_static_files_are_kept_for_ever_by_their_hash(console: Console) -> None:
         answer = console.get(address)
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 60_000
+
+
+def test_the_first_page_is_light(console: Console) -> None:
+    """At most 100 KB over the wire, scripts and styles and all."""
+    packed = {"accept-encoding": "gzip"}
+    page = console.get("/", headers=packed)
+    answers = [page, *(console.get(each, headers=packed) for each in re.findall(r"\"(/static/[^\"]+)\"", page.text))]
+    assert sum(int(answer.headers["content-length"]) for answer in answers) <= 100_000
 
 
 def test_text_of_merchants_stays_text(console: Console, asked: list[Any]) -> None:
