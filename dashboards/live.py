@@ -7,22 +7,16 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from dashboards.board import Answer, Board, board
-from dashboards.sources.index import Index
-from dashboards.sources.platform import Platform
+from dashboards.sources.catalogue import Polled
 from dashboards.sources.poller import Poller
-from dashboards.sources.topics import Topics
-from dashboards.sources.workers import Workers
 from dashboards.view import View
-from koban.settings import Settings
-from sinks.payment_search import PaymentSearch
 
 TICK_S = 1.0
-TOPICS_TIMEOUT_S = 5.0
-"""Joining a cluster takes longer than a look; nobody waits for it."""
 HISTORY_TICKS = 90
 VIEWERS_MAX = 100
 
@@ -32,18 +26,11 @@ Render = Callable[[str, View, Board, Sequence[float]], str]
 class Live:
     """Polls while the console runs; viewers wait for its ticks."""
 
-    def __init__(
-        self, settings: Settings, search: PaymentSearch, render: Render, desks: Mapping[str, tuple[str, ...]]
-    ) -> None:
+    def __init__(self, polled: Mapping[str, Polled], render: Render, desks: Mapping[str, tuple[str, ...]]) -> None:
         self.desks = desks
         """Desk → its live panels."""
-        self._topics = Topics(settings.kafka_bootstrap)
-        self._workers = Workers(settings.data_dir / "platform.json")
-        self.pollers = {
-            "workers": Poller("workers", self._workers.ask),
-            "topics": Poller("topics", self._topics.ask, timeout_s=TOPICS_TIMEOUT_S),
-            "index": Poller("index", Index(search).ask),
-            "platform": Poller("platform", Platform(settings.data_dir).ask),
+        self.pollers: dict[str, Poller[Any]] = {
+            name: Poller(name, one.ask, every_s=one.every_s, timeout_s=one.timeout_s) for name, one in polled.items()
         }
         self.viewers = 0
         self.history: deque[float] = deque(maxlen=HISTORY_TICKS)
@@ -57,18 +44,16 @@ class Live:
 
     def start(self) -> None:
         """Begin to poll."""
-        self._tasks = [asyncio.create_task(poller.forever()) for poller in self.pollers.values()]  # type: ignore[attr-defined]  # pollers of several values
+        self._tasks = [asyncio.create_task(poller.forever()) for poller in self.pollers.values()]
         self._tasks.append(asyncio.create_task(self._run()))
 
     async def stop(self) -> None:
-        """Stop polling and leave the sources."""
+        """Stop polling."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self._topics.close()
-        await self._workers.close()
 
     def panels(self, view: View, desk: str) -> dict[str, str]:
         """Panel → its markup as of the last tick; rendered at most once a tick, desk and view."""
@@ -105,10 +90,18 @@ class Live:
 
     def _look(self, known_troubles: Mapping[str, float]) -> Board:
         answers = {
-            name: Answer(poller.value, poller.at, poller.down_since, poller.reason)  # type: ignore[attr-defined]  # as above
+            name: Answer(poller.value, poller.at, poller.down_since, poller.reason)
             for name, poller in self.pollers.items()
         }
-        return board(time.time(), **answers, known_troubles=known_troubles)
+        return board(
+            time.time(),
+            answers.pop("workers"),
+            answers.pop("topics"),
+            answers.pop("index"),
+            answers.pop("platform"),
+            known_troubles,
+            answers,
+        )
 
 
 def event(changes: dict[str, str]) -> bytes:
