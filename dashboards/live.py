@@ -36,7 +36,7 @@ class Live:
         self.history: deque[float] = deque(maxlen=HISTORY_TICKS)
         """Events a second at the gate, a value a tick."""
         self._render = render
-        self._tick = 0
+        self.ticks = 0
         self._ticked = asyncio.Condition()
         self._rendered: dict[tuple[str, View], tuple[int, dict[str, str]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -59,9 +59,9 @@ class Live:
         """Panel → its markup as of the last tick; rendered at most once a tick, desk and view."""
         view = view.of_panels
         tick, panels = self._rendered.get((desk, view), (-1, {}))
-        if tick != self._tick:
+        if tick != self.ticks:
             panels = {name: self._render(name, view, self.board, list(self.history)) for name in self.desks[desk]}
-            self._rendered[desk, view] = (self._tick, panels)
+            self._rendered[desk, view] = (self.ticks, panels)
         return panels
 
     async def changes(self, view: View, desk: str) -> AsyncIterator[dict[str, str]]:
@@ -84,7 +84,7 @@ class Live:
             self.board = self._look(self.board.troubles)
             gate = self.board.nodes.get("gate")
             self.history.append((gate and gate.rate_per_s) or 0.0)
-            self._tick += 1
+            self.ticks += 1
             async with self._ticked:
                 self._ticked.notify_all()
 
