@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dashboards.people.database import Database
 from dashboards.people.models import AuditHead, AuditRecord
@@ -22,6 +22,8 @@ from dashboards.people.roles import Person, Via
 GENESIS = "0" * 64
 DETAILS_BYTES_MAX = 100_000
 PAGE_MAX = 200
+VALUES_MAX = 50
+FACETS: Mapping[str, InstrumentedAttribute[str]] = {"action": AuditRecord.action, "actor": AuditRecord.actor}
 _SLICE = 1_000
 _SEALED = ("seq", "at_us", "actor_id", "actor", "roles", "via", "action", "target", "request_id", "details")
 
@@ -71,11 +73,13 @@ class Verdict(msgspec.Struct, frozen=True):
     broken: Break | None
 
 
-class Found(msgspec.Struct, frozen=True):
-    """A page of records, the newest first; ``before`` goes on."""
+class Page(msgspec.Struct, frozen=True):
+    """A page of records, of how many, whether more follow, and how many there are by facet and value."""
 
     records: Sequence[AuditRecord]
-    before: int | None
+    total: int
+    more: bool
+    counts: Mapping[str, Mapping[str, int]]
 
 
 def append(
@@ -145,22 +149,50 @@ def _all(session: Session) -> Iterator[AuditRecord]:
 
 
 def newest(
-    database: Database, *, actor: str = "", action: str = "", target: str = "", before: int | None = None, limit: int
-) -> Found:
-    """A page of the log. ``action`` is a beginning, like ``users:``. Raises Transient."""
-    query = select(AuditRecord).order_by(AuditRecord.seq.desc()).limit(min(limit, PAGE_MAX) + 1)
+    database: Database, *, actor: str = "", action: str = "", target: str = "", limit: int
+) -> Sequence[AuditRecord]:
+    """The latest records. ``action`` is a beginning, like ``users:``. Raises Transient."""
+    query = select(AuditRecord).order_by(AuditRecord.seq.desc()).limit(min(limit, PAGE_MAX))
     if actor:
         query = query.where(AuditRecord.actor == actor)
     if action:
         query = query.where(AuditRecord.action.startswith(action, autoescape=True))
     if target:
         query = query.where(AuditRecord.target == target)
-    if before is not None:
-        query = query.where(AuditRecord.seq < before)
     with database.transaction() as session:
-        records = session.scalars(query).all()
-    page = records[: min(limit, PAGE_MAX)]
-    return Found(page, page[-1].seq if len(records) > len(page) else None)
+        return session.scalars(query).all()
+
+
+def page(
+    database: Database, *, text: str, chosen: Mapping[str, Sequence[str]], after: int | None, falls: bool, limit: int
+) -> Page:
+    """A page of the log: records that have the text somewhere and a chosen value of each facet. Raises Transient."""
+    seq = AuditRecord.seq
+    order, place = (seq.desc(), seq.__lt__) if falls else (seq.asc(), seq.__gt__)
+    said = _says(text)
+    with database.transaction() as session:
+        matching = [*said, *_among(chosen)]
+        total = session.scalar(select(func.count()).select_from(AuditRecord).where(*matching)) or 0
+        here = [] if after is None else [place(after)]
+        records = session.scalars(select(AuditRecord).where(*matching, *here).order_by(order).limit(limit + 1)).all()
+        counts = {facet: _counted(session, facet, [*said, *_among(chosen, but=facet)]) for facet in FACETS}
+    return Page(records[:limit], total, len(records) > limit, counts)
+
+
+def _says(text: str) -> list[ColumnElement[bool]]:
+    """Every word of the text is somewhere in the record."""
+    places = (AuditRecord.target, AuditRecord.details, AuditRecord.request_id, AuditRecord.roles)
+    return [or_(*(place.contains(word, autoescape=True) for place in places)) for word in text.split()]
+
+
+def _among(chosen: Mapping[str, Sequence[str]], but: str = "") -> list[ColumnElement[bool]]:
+    return [FACETS[facet].in_(values) for facet, values in chosen.items() if facet != but]
+
+
+def _counted(session: Session, facet: str, matching: Sequence[ColumnElement[bool]]) -> dict[str, int]:
+    column, rows = FACETS[facet], func.count()
+    query = select(column, rows).where(*matching).group_by(column).order_by(rows.desc()).limit(VALUES_MAX)
+    return {value: number for value, number in session.execute(query)}  # noqa: C416  # dict() would not know its types
 
 
 def shown(record: AuditRecord) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dashboards.people.paths import home_of, local
 from schemas.errors import Transient
 
 if TYPE_CHECKING:
-    from dashboards.app import Pages
+    from dashboards.pages import Pages
 
 
 async def asked(work: Any, *arguments: Any) -> Any:

@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from dashboards.people import credentials
 from dashboards.people.audit import Actor
@@ -60,6 +64,29 @@ class AccountsDownError(HTTPException):
         super().__init__(503, "the accounts' database does not answer", {"Retry-After": str(RETRY_AFTER_S)})
 
 
+class KnowsPeople:
+    """Gives every request the people that may be behind it, and an id for the logs."""
+
+    def __init__(self, app: ASGIApp, people: People) -> None:
+        self._app = app
+        self._people = people
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = uuid4().hex
+        scope.setdefault("state", {}).update(people=self._people, request_id=request_id)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, named)
+
+
 class Requirement:
     """The dependency of a guarded route."""
 
@@ -69,7 +96,7 @@ class Requirement:
 
     async def met(self, request: Request) -> None:
         """Raises what keeps the request out; else ``person_of`` knows whose it is."""
-        person = await identified(request)
+        person = viewer_of(request) or await identified(request)
         if person is None:
             raise NotSignedInError
         request.state.person = person

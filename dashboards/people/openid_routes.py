@@ -18,7 +18,7 @@ from dashboards.people.paths import local
 from schemas.errors import Transient
 
 if TYPE_CHECKING:
-    from dashboards.app import Pages
+    from dashboards.pages import Pages
 
 COOKIE = "koban_openid"
 LASTS_S = 600

@@ -8,11 +8,18 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from dashboards.people.guard import AccountsDownError, ForbiddenError, ForeignFormError, NotSignedInError
-from dashboards.people.paths import sign_in_address, wants_page
+from dashboards.people.guard import (
+    READING,
+    AccountsDownError,
+    ForbiddenError,
+    ForeignFormError,
+    NotSignedInError,
+    viewer_of,
+)
+from dashboards.people.paths import home_of, sign_in_address, wants_page
 
 if TYPE_CHECKING:
-    from dashboards.app import Pages
+    from dashboards.pages import Pages
 
 
 def add_refusals(app: FastAPI, pages: Pages) -> None:
@@ -29,6 +36,9 @@ def add_refusals(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(ForbiddenError)
     async def forbidden(request: Request, error: Exception) -> Response:
         assert isinstance(error, ForbiddenError)
+        viewer = viewer_of(request)
+        if request.url.path == "/" and request.method in READING and viewer and (home := home_of(viewer)) != "/":
+            return RedirectResponse(home, 303)
         return _told(request, error, "people.forbidden", "people.forbidden_text", {"right": error.right.value})
 
     @app.exception_handler(ForeignFormError)

@@ -11,12 +11,13 @@ from dashboards.people.roles import Person, Role
 class Right(StrEnum):
     """Something that may be done."""
 
-    HOME = "home:read"
     LIVE_READ = "live:read"
     LEDGER_READ = "ledger:read"
     PAYMENTS_READ = "payments:read"
     PAYMENTS_OF_ALL = "payments:all"
-    PAYMENTS_EXPORT = "payments:export"
+    ALERTS_READ = "alerts:read"
+    OPERATIONS_READ = "operations:read"
+    LISTS_EXPORT = "lists:export"
     BOOKS_READ = "books:read"
     AUDIT_READ = "audit:read"
     ACCOUNT_OWN = "account:own"
@@ -25,13 +26,15 @@ class Right(StrEnum):
 _STAFF = frozenset(Role) - {Role.MERCHANT}
 
 ROLES: Mapping[Right, frozenset[Role]] = {
-    Right.HOME: frozenset(Role),
     Right.LIVE_READ: _STAFF,
     Right.LEDGER_READ: frozenset({Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
     # A merchant finds its own payments alone: its scope is a filter of every query, see `Person.scope`.
     Right.PAYMENTS_READ: frozenset(Role),
     Right.PAYMENTS_OF_ALL: _STAFF,
-    Right.PAYMENTS_EXPORT: frozenset({Role.FRAUD, Role.MERCHANT, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
+    Right.ALERTS_READ: frozenset({Role.FRAUD, Role.OPERATOR, Role.AUDITOR}),
+    Right.OPERATIONS_READ: frozenset({Role.OPERATOR, Role.AUDITOR}),
+    # Of the lists that a role may read, as a whole and to a file.
+    Right.LISTS_EXPORT: frozenset(Role) - {Role.MARKETING},
     Right.BOOKS_READ: frozenset({Role.FRAUD, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),
     Right.AUDIT_READ: frozenset({Role.AUDITOR}),
     Right.ACCOUNT_OWN: frozenset(Role),

@@ -1,16 +1,15 @@
-"""The pages of people: signing in and out, one's own account, and the audit log."""
+"""The pages of people: signing in and out, and one's own account."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from dashboards.people import audit, guard
+from dashboards.people import guard
 from dashboards.people.accounts import AccountError
-from dashboards.people.audit import Found
 from dashboards.people.entrance import asked, let_in, let_out, sign_in_page
 from dashboards.people.guard import (
     AccountsDownError,
@@ -32,9 +31,8 @@ from dashboards.people.service import TooManyTriesError
 from schemas.errors import Transient
 
 if TYPE_CHECKING:
-    from dashboards.app import Pages
+    from dashboards.pages import Pages
 
-RECORDS = 100
 DAYS = 90
 """How long a token lasts unless somebody says otherwise."""
 DONE = {"password": "people.done_password", "revoked": "people.done_revoked"}
@@ -48,7 +46,6 @@ def create_router(pages: Pages, openid: OpenId) -> APIRouter:
     if openid.is_on:
         add_openid(router, pages, openid)
     _add_account(router, pages)
-    _add_audit(router, pages)
     return router
 
 
@@ -144,29 +141,6 @@ def _add_account(router: APIRouter, pages: Pages) -> None:
         except AccountError as error:
             return await _account_page(pages, request, status=404, trouble="people.refused", why=str(error))
         return RedirectResponse("/account?done=revoked", 303)
-
-
-def _add_audit(router: APIRouter, pages: Pages) -> None:
-    @router.get("/audit", dependencies=[requires(Right.AUDIT_READ)])
-    async def log(request: Request) -> Response:
-        found = await _records(request)
-        return pages.page(request, "people/audit.html.j2", desk="audit", found=found, asked=request.query_params)
-
-    @router.get("/audit.json", dependencies=[requires(Right.AUDIT_READ, records="audit:export")])
-    async def log_data(request: Request) -> Response:
-        found = await _records(request)
-        return JSONResponse({"records": [audit.shown(record) for record in found.records], "before": found.before})
-
-
-async def _records(request: Request) -> Found:
-    wanted = {name: request.query_params.get(name, "")[:200] for name in ("actor", "action", "target")}
-    before = request.query_params.get("before", "")
-    place = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
-
-    def look() -> Found:
-        return audit.newest(people_of(request).database, **wanted, before=place, limit=RECORDS)
-
-    return await asked(look)  # type: ignore[no-any-return]  # the function's own type
 
 
 async def _account_page(pages: Pages, request: Request, *, status: int = 200, **values: Any) -> Response:

@@ -48,7 +48,7 @@ def verify(head: str | None, as_json: bool) -> None:
 def show(actor: str, action: str, target: str, limit: int, as_json: bool) -> None:
     """Show records, the newest first."""
     with people() as found:
-        records = log.newest(found.database, actor=actor, action=action, target=target, limit=limit).records
+        records = log.newest(found.database, actor=actor, action=action, target=target, limit=limit)
     if as_json:
         click.echo(json.dumps({"records": [log.shown(record) for record in records]}, ensure_ascii=False))
         return

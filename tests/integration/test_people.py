@@ -94,7 +94,7 @@ def test_records_side_by_side_make_one_chain_that_nobody_can_change(people: Peop
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(audit.newest(people.database, action="test:write", limit=200).records) == 100
+    assert len(audit.newest(people.database, action="test:write", limit=200)) == 100
     verdict = audit.verify(people.database)
     assert verdict.broken is None
     for statement in ("UPDATE audit_log SET actor = 'x'", "DELETE FROM audit_log"):
@@ -107,7 +107,7 @@ def test_who_takes_the_guards_off_is_found(site: Settings, people: People) -> No
     """An administrator of the database can change a row; the chain names it."""
     for number in range(3):
         people.record(SHELL, "test:tamper", f"t-{number}", {})
-    victim = audit.newest(people.database, action="test:tamper", limit=3).records[1]
+    victim = audit.newest(people.database, action="test:tamper", limit=3)[1]
     with people.database.engine.begin() as here:
         here.execute(text("DROP TRIGGER audit_log_no_update"))
         here.execute(text("UPDATE audit_log SET target = 'other' WHERE seq = :seq"), {"seq": victim.seq})

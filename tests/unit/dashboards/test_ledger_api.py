@@ -190,7 +190,7 @@ def test_every_route_is_behind_the_guards(book: MemoryBook) -> None:
 def test_the_console_serves_it_and_says_when_mysql_is_down(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, lake_dir=tmp_path / "lake", mysql_url="mysql://koban@127.0.0.1:1/koban")
     world = World(tmp_path)
-    app = create_app(settings, world.people)
+    app = create_app(settings, people=world.people)
     get(Client(app), "/v1/trial-balance", 401)
     world.add("kei", "finance")
     token, _ = world.people.tokens.create("kei", Role.FINANCE, "close", 1, SHELL)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from dashboards.app import create_app
+from dashboards.sources.catalogue import sources
 from koban.settings import Settings
 from tests.unit.dashboards.people.world import World
 
@@ -58,7 +59,8 @@ class House:
         named = {"DATA_DIR": str(folder), "KAFKA_BOOTSTRAP": nowhere, "OPENSEARCH_URL": f"http://{nowhere}"}
         named |= {"CONSOLE_URL": BASE, "MYSQL_URL": "mysql://koban@127.0.0.1:1/koban"} | more
         settings = Settings.from_environ({f"KOBAN_{name}": text for name, text in named.items()})
-        self.app = create_app(settings, self.world.people, provider)
+        self._sources = sources(settings)
+        self.app = create_app(settings, self._sources, self.world.people, provider)
         self.transport = httpx.ASGITransport(self.app, client=("127.0.0.1", 50_000))
         self._browsers: list[Browser] = []
 
@@ -73,8 +75,7 @@ class House:
     def close(self) -> None:
         for browser in self._browsers:
             self.runner.run(browser.client.aclose())
-        self.runner.run(self.app.state.search.close())
-        self.runner.run(self.app.state.live.stop())
+        self.runner.run(self._sources.close())
         self.world.people.close()
 
 

@@ -15,7 +15,7 @@ from tests.unit.dashboards.people.world import PASSWORD, SHELL, World
 
 
 def records(world: World) -> list[AuditRecord]:
-    return list(reversed(audit.newest(world.people.database, limit=200).records))
+    return list(reversed(audit.newest(world.people.database, limit=200)))
 
 
 def tamper(world: World, *statements: str) -> None:
@@ -105,14 +105,25 @@ def test_records_side_by_side_make_one_chain(world: World) -> None:
 
 def test_pages_go_on_and_filters_hold(world: World) -> None:
     for number in range(5):
-        world.people.record(SHELL, "letters:replay" if number % 2 else "rules:publish", f"t-{number}", {})
-    database = world.people.database
-    page = audit.newest(database, limit=2)
-    assert [record.target for record in page.records] == ["t-4", "t-3"]
-    assert audit.newest(database, limit=9, before=page.before).records[0].target == "t-2"
-    assert [r.target for r in audit.newest(database, action="letters:", limit=9).records] == ["t-3", "t-1"]
-    assert not audit.newest(database, action="%", limit=9).records
-    assert len(audit.newest(database, actor="shell:root", target="t-0", limit=9).records) == 1
+        world.people.record(SHELL, "letters:replay" if number % 2 else "rules:publish", f"t-{number}", {"n": "50%"})
+
+    def page(text: str = "", after: int | None = None, falls: bool = True, **chosen: tuple[str, ...]) -> audit.Page:
+        return audit.page(world.people.database, text=text, chosen=chosen, after=after, falls=falls, limit=2)
+
+    def targets(found: audit.Page) -> list[str]:
+        return [record.target for record in found.records]
+
+    first = page()
+    assert (targets(first), first.total, first.more) == (["t-4", "t-3"], 5, True)
+    assert first.counts == {"action": {"rules:publish": 3, "letters:replay": 2}, "actor": {"shell:root": 5}}
+    assert targets(page(after=first.records[-1].seq)) == ["t-2", "t-1"]
+    assert targets(page(falls=False, after=4)) == ["t-4"]
+    chosen = page(action=("letters:replay",))
+    assert (targets(chosen), chosen.more) == (["t-3", "t-1"], False)
+    assert chosen.counts["action"]["rules:publish"] == 3, "what else could be chosen"
+    assert targets(page(text="50% t-2")) == ["t-2"]
+    assert not page(text="5_%").records
+    assert [r.target for r in audit.newest(world.people.database, action="letters:", limit=9)] == ["t-3", "t-1"]
 
 
 def test_details_that_are_too_long_are_kept_by_their_hash(world: World) -> None:

@@ -16,7 +16,7 @@ from tests.unit.dashboards.people.world import IDLE_S, PASSWORD, SHELL
 
 
 def acts(house: House) -> list[str]:
-    return [record.action for record in reversed(audit.newest(house.world.people.database, limit=100).records)]
+    return [record.action for record in reversed(audit.newest(house.world.people.database, limit=100))]
 
 
 def test_who_is_not_signed_in_signs_in_and_comes_back(house: House) -> None:
@@ -175,18 +175,14 @@ def test_exports_are_in_the_log_with_what_was_asked_for(house: House) -> None:
     browser = house.browser("kei", "auditor")
     answer = browser.get("/audit.json?actor=kei&password=hunter2")
     assert answer.status_code == 200
-    record = audit.newest(house.world.people.database, limit=1).records[0]
-    assert (record.actor, record.roles, record.action, record.target) == (
-        "kei",
-        "auditor",
-        "audit:export",
-        "/audit.json",
-    )
+    record = audit.newest(house.world.people.database, limit=1)[0]
+    assert (record.actor, record.roles) == ("kei", "auditor")
+    assert (record.action, record.target) == ("audit:export", "/audit.json")
     assert json.loads(record.details) == {"path": "/audit.json", "parameters": {"actor": "kei"}}
     assert record.request_id == answer.headers["x-request-id"]
-    page = browser.get("/audit?action=audit:&lang=en")
-    assert "audit:export" in page.text
-    assert "session:open" not in page.text
+    rows = browser.get("/audit?action=audit:export&lang=en").text.split("<tbody>")[1]
+    assert "audit:export" in rows
+    assert "session:open" not in rows
 
 
 def test_text_in_the_log_stays_text(house: House) -> None:
