@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.world import PAYMENTS, World, number_of
+from tests.console.world import PAYMENTS, World, number_of, wait_until
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 SERIOUS = ("serious", "critical")
@@ -62,7 +62,7 @@ def test_everybody_can_use_a_page(look: Look, path: str, language: str) -> None:
 def test_a_page_keeps_its_own_policy(look: Look, path: str) -> None:
     """With the policy in force nothing is refused, so nothing inline or foreign is asked for."""
     page = look(path, expect=PAGES[path])
-    page.wait_for_function("typeof htmx === 'object'")
+    assert page.evaluate("typeof htmx") == "object"
     if path in LIVE:
         page.wait_for_selector("koban-live[data-begun]")
 
@@ -278,3 +278,17 @@ def test_without_scripts_everything_can_be_read(look: Look) -> None:
     assert "store: 渋谷" in page.inner_text(".chips")
     page.click(".facet a:has-text('refunded')")
     assert "status: refunded" in page.inner_text(".chips")
+
+
+def test_charts_draw_what_comes(look: Look) -> None:
+    """Lines grow while the page is open, and the table below says the same."""
+    page = look("/?lang=en")
+    page.wait_for_selector("koban-chart[data-points] canvas")
+    first = int(page.get_attribute("koban-chart", "data-points"))
+    wait_until(
+        lambda: int(page.get_attribute("koban-chart", "data-points")) > first,
+        "the lines do not grow",
+        page.wait_for_timeout,
+    )
+    page.click("summary")
+    page.wait_for_selector("[data-panel=pace] td:text-is('301')")
