@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dashboards import health, stream
+from dashboards import health, jump, stream
 from dashboards.api.app import create_api
 from dashboards.api.ledger import LedgerAnswers
 from dashboards.console import Console
@@ -71,6 +71,7 @@ def create_app(
     app.mount("/v1", api)
     app.include_router(health.routes(figures), dependencies=[public])
     app.include_router(stream.routes(live, {desk.name: desk.right for desk in DESKS}))
+    app.include_router(jump.routes(DESKS))
     app.include_router(create_router(pages, openid))
     for desk in DESKS:
         app.include_router(desk.routes(console), dependencies=[requires(desk.right)])

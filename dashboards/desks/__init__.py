@@ -25,7 +25,7 @@ from dashboards.console import Desk
 from dashboards.desks import alerts, audit, ledger, live, operations, payments
 from dashboards.people.rights import Right
 
-_NOW = ("banner", "kpis", "flow", "intake", "payments", "balances", "alerts", "campaigns")
+_NOW = ("banner", "kpis", "pace", "flow", "intake", "payments", "balances", "alerts", "campaigns")
 _OPERATIONS = ("banner", "flow", "intake", "components", "letters")
 
 DESKS: tuple[Desk, ...] = (

@@ -19,7 +19,7 @@ from tests.unit.dashboards.people.browsers import Browser, House, token_on
 OPEN = {"/static": "files without data", "/v1/openapi.json": "the description of the API"}
 """Routes that can't declare anything and need not."""
 DATA = (".json", ".csv", ".parquet", ".ndjson")
-NOT_EXPORTS = {"/payments/{number}.json": "one payment, as on its page"}
+NOT_EXPORTS = {"/payments/{number}.json": "one payment, as on its page", "/series.json": "figures of the live charts"}
 RECORDS_ITSELF = re.compile(r"^/(sign-|account/)")
 """Acts on accounts: their records are written with the rows themselves."""
 
