@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
 
 import msgspec
 
@@ -25,6 +24,7 @@ from koban.ledger.lives import InMemory, Store
 from koban.ledger.payments import asked_minor
 from koban.ledger.postings import lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
+from koban.ledger.state import StateHash
 from koban.ledger.steps import STEPS, Note
 from koban.ledger.waiting import WaitingRefunds
 from koban.records import Balance, Breach, Entry, Leg, WaitingRefund
@@ -36,7 +36,6 @@ CURRENCY = "JPY"
 """What the books are kept in."""
 RESERVED, OVER_LIMIT = "reserved", "over_limit"
 """Words behind an event's id, for entries that follow from it in another owner's lane."""
-_HASH_BYTES = 16
 _GIVE_BACK = frozenset(
     (
         "PaymentCaptured", "PaymentVoided", "AuthorizationExpired", "PaymentCanceled", "TransferAccepted",
@@ -413,7 +412,7 @@ class Book:
         yield from self._slots.values()
 
     def state_hash(self) -> str:
-        """The lane's state in 32 hex digits, whatever the order in which it came about."""
+        """All of the lane's state in 32 hex digits, whatever the order in which it came about."""
         return state_hash([self])
 
     # --- restoring
@@ -480,23 +479,17 @@ class Book:
 
 
 def state_hash(books: Iterable[Book]) -> str:
-    """One hash of all lanes: account, balance and version of each. The same however many lanes share the accounts.
+    """One hash of all lanes: balances with their versions, lives, waiting refunds; the same on any number of lanes.
 
     The lanes' parts of an account of the house are added up first, and legs at rest are none of the state.
     """
-    total = 0
-    house: dict[str, tuple[int, int]] = {}
+    found = StateHash()
     for book in books:
         for balance in book.balances():
-            if "@" not in balance.account:
-                total += _hash(balance.account, balance.posted_minor, balance.version)
-                continue
-            posted, version = house.get(base_of(balance.account), (0, 0))
-            house[base_of(balance.account)] = posted + balance.posted_minor, version + balance.version
-    total += sum(_hash(account, *state) for account, state in house.items() if account != IN_FLIGHT)
-    return f"{total % (1 << 8 * _HASH_BYTES):0{2 * _HASH_BYTES}x}"
-
-
-def _hash(account: str, posted_minor: int, version: int) -> int:
-    digest = blake2b(f"{account}|{posted_minor}|{version}".encode(), digest_size=_HASH_BYTES).digest()
-    return int.from_bytes(digest, "big")
+            if base_of(balance.account) != IN_FLIGHT:
+                found.add_balance(balance)
+        for key, life in book.store.items():
+            found.add_life(key, life)
+        for refund in book.waiting:
+            found.add_waiting(refund)
+    return found.hexdigest()

@@ -7,7 +7,7 @@ their order, builds the same store, and so does applying them from an earlier po
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from koban.ledger.facts import Fact, StoredEntry
@@ -32,6 +32,10 @@ class Store(Protocol):
 
     def forget(self, key: str, /) -> None:
         """Drops a key, if it is there: an event on it is then refused as unknown."""
+        ...
+
+    def items(self) -> Iterable[tuple[str, bytes]]:
+        """All that is there, in no order."""
         ...
 
 
