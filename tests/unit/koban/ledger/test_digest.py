@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from koban.ledger.state import StateHash
-from koban.records import Balance, WaitingRefund
+from koban.ledger.digest import StateHash
+from koban.ledger.slots import State as Account
+from koban.records import WaitingRefund
 
 
-def balance(account: str, posted_minor: int, version: int) -> Balance:
-    return Balance(
-        account=account,
-        owner="o",
-        posted_minor=posted_minor,
-        available_minor=posted_minor,
-        version=version,
-        as_of_us=1,
-        event_id="e",
-        entry_id="e",
-    )
+def balance(account: str, posted_minor: int, version: int) -> Account:
+    return Account(account, "o", posted_minor, version=version)
 
 
 def waiting(event_id: str, amount_minor: int = 5) -> WaitingRefund:

@@ -8,7 +8,8 @@ from hashlib import blake2b
 import msgspec
 
 from koban.ledger.accounts import base_of
-from koban.records import Balance, WaitingRefund
+from koban.ledger.slots import State
+from koban.records import WaitingRefund
 
 _BYTES = 16
 _encode = msgspec.json.Encoder().encode
@@ -26,7 +27,7 @@ class StateHash:
         self._house: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         """Account of the house → balance and version, summed over the lanes' parts."""
 
-    def add_balance(self, balance: Balance) -> None:
+    def add_balance(self, balance: State) -> None:
         """An account, or a lane's part of one."""
         if "@" in balance.account:
             total = self._house[base_of(balance.account)]
