@@ -21,12 +21,12 @@ from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, Use, base_of, parse, part
 from koban.ledger.breaches import BreachCode
 from koban.ledger.digest import StateHash
 from koban.ledger.facts import ArrivedLeg, Fact, StoredBalance
-from koban.ledger.lives import InMemory, Store
+from koban.ledger.lives import Store
 from koban.ledger.payments import asked_minor
 from koban.ledger.postings import lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
 from koban.ledger.slots import Slot, State
-from koban.ledger.steps import STEPS, Note
+from koban.ledger.steps import STEPS, Note, began_at_us
 from koban.ledger.waiting import WaitingRefunds
 from koban.records import Breach, Leg, Posting, WaitingRefund
 
@@ -52,7 +52,7 @@ class Book:
 
     def __init__(self, lane: int, lane_of: Callable[[str], int], store: Store | None = None) -> None:
         self.lane = lane
-        self.store: Store = InMemory() if store is None else store
+        self.store = Store() if store is None else store
         """What is known of the lane's payments, transfers and withdrawals."""
         self.waiting = WaitingRefunds()
         """Refunds that wait for the money of the lane's merchants."""
@@ -92,7 +92,10 @@ class Book:
             return refusal
         entry = self._record(fact, lines_for(fact, self)) if note is None else self._noted(fact, note(fact))
         if change is not None:
-            change(entry, fact.body.wallet_id, self.store)
+            store = self.store
+            change(entry, fact.body.wallet_id, store)
+            if fact.occurred_at_us > store.clock_us:
+                store.clock_us = fact.occurred_at_us
         return entry
 
     def _noted(self, fact: Fact, note: Note) -> Posting:
@@ -454,13 +457,17 @@ def state_hash(books: Iterable[Book]) -> str:
 
     The lanes' parts of an account of the house are added up first, and legs at rest are none of the state.
     """
-    found = StateHash()
+    found, books = StateHash(), list(books)
+    clock_us = max((book.store.clock_us for book in books), default=0)
     for book in books:
         for balance in book.balances():
             if base_of(balance.account) != IN_FLIGHT:
                 found.add_balance(balance)
-        for key, life in book.store.items():
+        lives, tombstones = book.store.as_of(clock_us, began_at_us)
+        for key, life in lives.items():
             found.add_life(key, life)
+        for tombstone in tombstones:
+            found.add_tombstone(tombstone)
         for refund in book.waiting:
             found.add_waiting(refund)
     return found.hexdigest()

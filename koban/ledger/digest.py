@@ -40,6 +40,10 @@ class StateHash:
         """What is known of a payment, a transfer, a withdrawal or an expired lot."""
         self._sum += _hash(b"life|%b|%b" % (key.encode(), life))
 
+    def add_tombstone(self, tombstone: bytes) -> None:
+        """What is left of a life that was forgotten."""
+        self._sum += _hash(b"tombstone|" + tombstone)
+
     def add_waiting(self, refund: WaitingRefund) -> None:
         """A refund that waits for its merchant's money."""
         self._sum += _hash(b"waiting|" + _encode(refund))
