@@ -126,7 +126,7 @@ class Cluster:
             ],
         )
         if answer.is_error:
-            raise RefusedError(_reason(answer))
+            raise RefusedError(reason_of(answer))
         return str(answer.json()["jobUrl"]).rpartition("/")[2]
 
     def cancel(self, job_id: str) -> None:
@@ -163,11 +163,13 @@ class Cluster:
         return response.json() if response.content else {}
 
 
-def _reason(answer: httpx.Response) -> str:
+def reason_of(answer: httpx.Response) -> str:
     """The innermost cause, on one line: Flink's answer is a list of whole stack traces."""
     try:
         lines = "\n".join(answer.json()["errors"]).splitlines()
     except (ValueError, KeyError, TypeError):
         lines = answer.text.splitlines()
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines or [f"status {answer.status_code}"])[-1 if causes else 0]
+    if causes:
+        return causes[-1]
+    return lines[0] if lines else f"status {answer.status_code}"
