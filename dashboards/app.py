@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
@@ -165,6 +165,7 @@ def _add_guards(app: FastAPI, settings: Settings) -> None:
 
 def _add_health(app: FastAPI, live: Live) -> None:
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     Gauge("koban_console_viewers", "Open live pages", registry=registry).set_function(lambda: live.viewers)
     up = Gauge("koban_console_source_up", "1 while the source answers", ["source"], registry=registry)
     seconds = Histogram("koban_http_request_seconds", "Time of a page", ["page"], buckets=SECONDS, registry=registry)

@@ -17,7 +17,7 @@ from koban.records import Campaign
 from koban.settings import Settings
 from ops.campaigns import publish
 from ops.demo.probe import Probe
-from ops.engines.keeper import Health, read_report
+from ops.engines.report import Health, read_report
 from ops.platform import Platform, PlatformError
 from ops.simulator import Summary, World
 from ops.simulator.topic import Progress, run_to_topic

@@ -26,8 +26,8 @@ ENDPOINTS: dict[str, str] = {
 }
 """Port name → the setting that says where it is."""
 
-INNER_PORTS = ("kafka-controller", "flink-rpc", "opensearch-transport")
-"""Ports that only the engines themselves use."""
+INNER_PORTS = ("kafka-controller", "flink-rpc", "opensearch-transport", "keeper")
+"""Ports that only the engines themselves use, and that of the keeper's own pages."""
 
 FOR_LIFE = ("KOBAN_PAYMENT_PARTITIONS",)
 """Settings that a data directory keeps from its first start on."""
