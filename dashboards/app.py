@@ -28,6 +28,7 @@ from dashboards.books import document
 from dashboards.formats import FILTERS
 from dashboards.language import LANGUAGES, Language, message, negotiated
 from dashboards.live import PANELS, VIEWERS_MAX, Live, event
+from dashboards.sources.bounded import Bounded
 from koban.settings import Settings
 from sinks.mysql_book_queries import MySqlBookQueries
 from sinks.payment_search import PaymentSearch
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The application. Starts to poll with its first request, stops with the server."""
     search = PaymentSearch(settings.opensearch_url)
     book = MySqlBookQueries(settings.mysql_url)
+    threads = Bounded("MySQL")
     pages = Pages()
     live = Live(settings, search, pages.panel)
     pages.live = live
@@ -63,12 +65,13 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await live.stop()
         await search.close()
+        threads.close()
         book.close()
 
     app = FastAPI(title="Koban", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.live, app.state.search, app.state.pages = live, search, pages
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    app.mount("/v1", create_api(LedgerAnswers(book, settings.payment_partitions)))
+    app.mount("/v1", create_api(LedgerAnswers(book, settings.payment_partitions), threads=threads))
     _add_guards(app, settings)
     _add_health(app, live)
     _add_pages(app, pages, live)
