@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
 from dashboards.board import Answer, Board, board
-from dashboards.language import Language
 from dashboards.sources.index import Index
 from dashboards.sources.platform import Platform
 from dashboards.sources.poller import Poller
 from dashboards.sources.topics import Topics
 from dashboards.sources.workers import Workers
+from dashboards.view import View
 from koban.settings import Settings
 from sinks.payment_search import PaymentSearch
 
@@ -26,20 +26,17 @@ TOPICS_TIMEOUT_S = 5.0
 HISTORY_TICKS = 90
 VIEWERS_MAX = 100
 
-PANELS: dict[str, tuple[str, ...]] = {
-    "operations": (
-        *("banner", "kpis", "flow", "intake", "payments", "balances", "alerts", "letters", "campaigns", "components"),
-    ),
-    "ledger": ("banner", "books", "trial", "lanes", "seals"),
-}
-"""Desk → its live panels."""
-Render = Callable[[str, Board, Language], str]
+Render = Callable[[str, View, Board, Sequence[float]], str]
 
 
 class Live:
     """Polls while the console runs; viewers wait for its ticks."""
 
-    def __init__(self, settings: Settings, search: PaymentSearch, render: Render) -> None:
+    def __init__(
+        self, settings: Settings, search: PaymentSearch, render: Render, desks: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self.desks = desks
+        """Desk → its live panels."""
         self._topics = Topics(settings.kafka_bootstrap)
         self._workers = Workers(settings.data_dir / "platform.json")
         self.pollers = {
@@ -54,7 +51,7 @@ class Live:
         self._render = render
         self._tick = 0
         self._ticked = asyncio.Condition()
-        self._rendered: dict[tuple[str, Language], tuple[int, dict[str, str]]] = {}
+        self._rendered: dict[tuple[str, View], tuple[int, dict[str, str]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.board = self._look({})
 
@@ -73,21 +70,22 @@ class Live:
         await self._topics.close()
         await self._workers.close()
 
-    def panels(self, language: Language, desk: str = "operations") -> dict[str, str]:
-        """Panel → its markup as of the last tick; rendered at most once a tick, desk and language."""
-        tick, panels = self._rendered.get((desk, language), (-1, {}))
+    def panels(self, view: View, desk: str) -> dict[str, str]:
+        """Panel → its markup as of the last tick; rendered at most once a tick, desk and view."""
+        view = view.of_panels
+        tick, panels = self._rendered.get((desk, view), (-1, {}))
         if tick != self._tick:
-            panels = {name: self._render(name, self.board, language) for name in PANELS[desk]}
-            self._rendered[desk, language] = (self._tick, panels)
+            panels = {name: self._render(name, view, self.board, list(self.history)) for name in self.desks[desk]}
+            self._rendered[desk, view] = (self._tick, panels)
         return panels
 
-    async def changes(self, language: Language, desk: str = "operations") -> AsyncIterator[dict[str, str]]:
+    async def changes(self, view: View, desk: str) -> AsyncIterator[dict[str, str]]:
         """What changed, a tick at a time: first every panel, then those whose markup is new."""
         shown: dict[str, str] = {}
         self.viewers += 1
         try:
             while True:
-                panels = self.panels(language, desk)
+                panels = self.panels(view, desk)
                 yield {name: markup for name, markup in panels.items() if shown.get(name) != markup}
                 shown = panels
                 async with self._ticked:

@@ -74,8 +74,8 @@ def test_the_console_answers_beside_stores_that_hang(silent: int, tmp_path: Path
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080") as client:
             async with asyncio.timeout(60):  # a hang is what fails here; how fast it is belongs to the benchmark
                 answer = await client.get(path)
-        await app.state.search.close()
-        await app.state.live.stop()
+        await app.state.console.search.close()
+        await app.state.console.live.stop()
         return answer
 
     answer = asyncio.run(ask())

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from dashboards.books import FAMILIES
+from dashboards.desks import DESKS
 from dashboards.language import CATALOGUE, LANGUAGES, MissingMessageError, message, messages, negotiated
 from dashboards.sources.platform import Component
+from dashboards.view import ZONES
 from koban.events import KINDS
 from koban.search.document import INDEXED, Status
 from koban.search.query import Field
@@ -19,6 +21,8 @@ FOLDER = CATALOGUE.parent
 USED = re.compile(r"""["']([a-z]+\.[A-Za-z0-9_]+)["']""")
 BUILT = re.compile(r"""["']([a-z]+\.)["'] ~""")
 MADE = {
+    *(f"nav.{desk.name}" for desk in DESKS),
+    *(f"zone.{zone}" for zone in ZONES),
     *(f"status.{status.value}" for status in Status),
     *(f"kind.{kind}" for kind in KINDS),
     *(f"event.{name}" for name in INDEXED),

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dashboards.app import HERE, create_app
+from dashboards.app import create_app
 from dashboards.board import Answer, board
 from dashboards.sources.workers import Stage
 from koban.search.query import Query
@@ -79,8 +79,8 @@ class Console:
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())
-        self._runner.run(self.app.state.search.close())
-        self._runner.run(self.app.state.live.stop())
+        self._runner.run(self.app.state.console.search.close())
+        self._runner.run(self.app.state.console.live.stop())
 
 
 @pytest.fixture
@@ -109,12 +109,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Query, Scope, str | Non
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/ledger", "/payments", "/payments?q=1200円 昨日 18時ごろ&lang=en", "/payments/no-1", "/nowhere"]
+    "path",
+    [
+        "/",
+        "/operations",
+        "/ledger",
+        "/payments",
+        "/payments?q=1200円 昨日 18時ごろ&lang=en",
+        "/payments/no-1",
+        "/nowhere",
+    ],
 )
 def test_pages_are_served_whatever_is_down(console: Console, path: str) -> None:
     """With every source down each page is a page, says so, and carries its guards."""
     answer = console.get(path)
-    assert answer.status_code == {"/": 200, "/ledger": 200, "/nowhere": 404}.get(path, 503)
+    assert answer.status_code == {"/": 200, "/operations": 200, "/ledger": 200, "/nowhere": 404}.get(path, 503)
     assert "<main" in answer.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -134,7 +143,7 @@ def test_a_payment_is_shown_whatever_its_producer_left_out(
 
 def test_pages_need_no_inline_script_or_style(console: Console, asked: list[Any]) -> None:
     """What the policy forbids is not there: no inline script, style, handler, nor anything from another host."""
-    for path in ("/", "/ledger", "/payments?q=1200", f"/payments/{HIT['payment_id']}"):
+    for path in ("/", "/operations", "/ledger", "/payments?q=1200", f"/payments/{HIT['payment_id']}"):
         text = console.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=\"", text), path
         assert not re.search(r"(src|href)=\"(https?:)?//", text), path
@@ -148,7 +157,14 @@ def test_static_files_are_kept_for_ever_by_their_hash(console: Console) -> None:
         answer = console.get(address)
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
-    assert sum(path.stat().st_size for path in (HERE / "static").iterdir()) < 60_000
+
+
+def test_the_first_page_is_light(console: Console) -> None:
+    """At most 100 KB over the wire, scripts and styles and all."""
+    packed = {"accept-encoding": "gzip"}
+    page = console.get("/", headers=packed)
+    answers = [page, *(console.get(each, headers=packed) for each in re.findall(r"\"(/static/[^\"]+)\"", page.text))]
+    assert sum(int(answer.headers["content-length"]) for answer in answers) <= 100_000
 
 
 def test_text_of_merchants_stays_text(console: Console, asked: list[Any]) -> None:
@@ -235,6 +251,15 @@ def test_language_and_theme_are_remembered(console: Console) -> None:
     assert 'lang="en" data-theme="dark"' in again.text
 
 
+def test_times_are_shown_in_the_zone_that_was_chosen(console: Console, asked: list[Any]) -> None:
+    """Japanese time unless the address or an earlier choice says otherwise."""
+    path = f"/payments/{HIT['payment_id']}"
+    assert "2025-11-22 12:00:00" in console.get(path).text
+    assert "2025-11-22 03:00:00" in console.get(f"{path}?zone=utc").text
+    assert "2025-11-22 03:00:00" in console.get(path).text
+    assert "2025-11-22 12:00:00" in console.get(f"{path}?zone=jst").text
+
+
 def test_foreign_host_names_are_refused(console: Console) -> None:
     """A page elsewhere that made its name resolve to this machine gets nothing."""
     assert console.get("/", headers={"host": "evil.example"}).status_code == 400
@@ -270,7 +295,7 @@ def test_books_out_of_balance_are_told_on_every_live_desk(
     """A banner of its own, whether they are off or nobody can tell."""
     figures = {"koban_ledger_imbalance_minor": {("0",): minor}, "koban_ledger_balance_minor": {("0", "U"): minor}}
     stages = {"ledger": Stage("ledger", up=up, figures=figures)}
-    live = console.app.state.live
+    live = console.app.state.console.live
     live.board = board(1.0, Answer(stages, at=1.0), Answer(), Answer(), Answer())
     for path in ("/?lang=en", "/ledger?lang=en"):
         page = console.get(path).text

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import QueryParams
 
+from dashboards.console import Console
 from koban.business_time import to_datetime
 from koban.search.document import PaymentDocument, Step
 from koban.search.query import CHARACTERS_MAX, Chip, Field, Query, parse
@@ -17,16 +18,15 @@ from koban.search.times import day_label
 from schemas.errors import Transient
 from sinks.payment_search import Found, PaymentSearch
 
-if TYPE_CHECKING:
-    from dashboards.app import Pages
-
 _ID_CHARACTERS_MAX = 64
 
 
-def add_routes(app: FastAPI, pages: Pages, search: PaymentSearch) -> None:
+def routes(console: Console) -> APIRouter:
     """The routes of payments. Without accounts, whoever reaches the console is an operator and may name a merchant."""
+    router = APIRouter()
+    pages, search = console.pages, console.search
 
-    @app.get("/payments")
+    @router.get("/payments")
     async def page(request: Request) -> Response:
         wanted = Wanted(request.query_params)
         found, trouble, status = await wanted.found(search)
@@ -34,7 +34,7 @@ def add_routes(app: FastAPI, pages: Pages, search: PaymentSearch) -> None:
         answer = {"wanted": wanted, "found": found, "hits": hits, "trouble": trouble, "chips": wanted.chips()}
         return pages.page(request, "payments.html.j2", status=status, desk="payments", **answer)
 
-    @app.get("/payments.json")
+    @router.get("/payments.json")
     async def listing(request: Request) -> Response:
         wanted = Wanted(request.query_params)
         found, trouble, status = await wanted.found(search)
@@ -42,22 +42,24 @@ def add_routes(app: FastAPI, pages: Pages, search: PaymentSearch) -> None:
             return JSONResponse({"error": trouble}, status)
         return JSONResponse(wanted.answer(found))
 
-    @app.get("/payments/{number}.json")
+    @router.get("/payments/{number}.json")
     async def payment_data(number: str) -> Response:
         document, status = await _document(search, number)
         if document is None:
             return JSONResponse({"error": "not found" if status == 404 else "the index does not answer"}, status)
         return JSONResponse(document | {"story": [_step(step) for step in document.get("story", [])]})
 
-    @app.get("/payments/{number}")
+    @router.get("/payments/{number}")
     async def payment(request: Request, number: str) -> Response:
         document, status = await _document(search, number)
         if document is None:
             text = "payment.missing" if status == 404 else "search.down"
-            return pages.page(request, "error.html.j2", status=status, title="error.title", text=text, desk="payments")
+            return pages.error(request, status, text, desk="payments")
         story = [_step(step) for step in document.get("story", [])]
         whole = PaymentDocument.with_all_fields(document)
         return pages.page(request, "payment.html.j2", payment=whole, story=story, desk="payments")
+
+    return router
 
 
 class Wanted:
