@@ -39,12 +39,8 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: Text | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A journal entry: what one event did to the accounts. Its lines sum to zero, else ValueError.
-
-    An event has one entry under its own id. What follows from it in another owner's lane has an entry there, under the
-    event's id and a word: `:reserved` for a refund's money, `:over_limit` for what a wallet had no room for.
-    """
+class Posting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """An `Entry` of lines that were summed just before: checking them once more would double its cost."""
 
     entry_id: DerivedId
     event_id: Id
@@ -61,6 +57,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     split: Annotated[tuple[Line, ...], msgspec.Meta(max_length=10)] = ()
     """What a refund gives back to the accounts that paid, as credits, before any cap."""
 
+
+class Entry(Posting, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A journal entry: what one event did to the accounts. Its lines sum to zero, else ValueError.
+
+    An event has one entry under its own id. What follows from it in another owner's lane has an entry there, under the
+    event's id and a word: `:reserved` for a refund's money, `:over_limit` for what a wallet had no room for.
+    """
+
     def __post_init__(self) -> None:
         total = 0
         for line in self.lines:
@@ -69,7 +73,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError(f"lines sum to {total}, not to 0")
 
 
-class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One line of an entry on its way to an account of another lane, or a refund's claim on a merchant's money."""
 
     entry_id: DerivedId

@@ -18,16 +18,17 @@ from hashlib import blake2b
 import msgspec
 
 from koban.events import Line
-from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, Account, Nature, Use, base_of, parse, part_of_lane
+from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, Use, base_of, parse, part_of_lane
 from koban.ledger.breaches import BreachCode
 from koban.ledger.facts import ArrivedLeg, Fact, StoredBalance
 from koban.ledger.lives import InMemory, Store
 from koban.ledger.payments import asked_minor
 from koban.ledger.postings import lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
+from koban.ledger.slots import Slot, State
 from koban.ledger.steps import STEPS, Note
 from koban.ledger.waiting import WaitingRefunds
-from koban.records import Balance, Breach, Entry, Leg, WaitingRefund
+from koban.records import Breach, Leg, Posting, WaitingRefund
 
 ROUTES_MAX = 500_000
 """Accounts of other lanes whose lane is remembered; beyond it the memory starts anew."""
@@ -37,6 +38,7 @@ CURRENCY = "JPY"
 RESERVED, OVER_LIMIT = "reserved", "over_limit"
 """Words behind an event's id, for entries that follow from it in another owner's lane."""
 _HASH_BYTES = 16
+_FREE = Use.FREE
 _GIVE_BACK = frozenset(
     (
         "PaymentCaptured", "PaymentVoided", "AuthorizationExpired", "PaymentCanceled", "TransferAccepted",
@@ -44,44 +46,6 @@ _GIVE_BACK = frozenset(
     )
 )  # fmt: skip
 """What they bring to a wallet above its cap waits in `over_limit`; a top-up above it is a breach."""
-
-
-class Slot(msgspec.Struct, gc=False):
-    """An account's state in its lane, or, when `lane` is another one, just the way there."""
-
-    account: str
-    owner: str
-    lane: int
-    nature: Nature
-    of_house: bool = False
-    """Its name says the lane too, which the names in events don't."""
-    posted_minor: int = 0
-    version: int = 0
-    as_of_us: int = 0
-    event_id: str = ""
-    entry_id: str = ""
-    touched: bool = False
-    family: str = ""
-    """The first letter of its name; legs in flight are a family of their own."""
-    told_minor: int = 0
-    """What `Book.families` knows of it."""
-
-    def balance(self) -> Balance:
-        """The state as a record."""
-        use, posted = self.nature.use, self.posted_minor
-        held = posted if posted > 0 and use is not Use.FREE else 0
-        return Balance(
-            account=self.account,
-            owner=self.owner,
-            posted_minor=posted,
-            held_minor=held,
-            available_minor=posted - held,
-            pending_in_minor=held if use is Use.PENDING_IN else 0,
-            version=self.version,
-            as_of_us=self.as_of_us,
-            event_id=self.event_id,
-            entry_id=self.entry_id,
-        )
 
 
 class Book:
@@ -94,7 +58,7 @@ class Book:
         self.waiting = WaitingRefunds()
         """Refunds that wait for the money of the lane's merchants."""
         self._queues = self.waiting.queues
-        self._decided: list[tuple[Entry, str]] = []
+        self._decided: list[tuple[Posting, str]] = []
         self._lane_of = lane_of
         self._slots: dict[str, Slot] = {}
         """The lane's accounts by the names that events use: an account of the house by its name without the lane."""
@@ -112,7 +76,7 @@ class Book:
 
     # --- posting
 
-    def post(self, fact: Fact) -> Entry | Refusal | None:
+    def post(self, fact: Fact) -> Posting | Refusal | None:
         """Records a fact: judges it, decides its lines, applies those of this lane, puts the others in the outbox.
 
         None for an event that moves no money. Raises UnknownEventTypeError, before anything is changed.
@@ -132,7 +96,7 @@ class Book:
             change(entry, fact.body.wallet_id, self.store)
         return entry
 
-    def _noted(self, fact: Fact, note: Note) -> Entry:
+    def _noted(self, fact: Fact, note: Note) -> Posting:
         if fact.event_type == "RefundRequested":
             entry = self._ask_for_refund(fact)
         else:
@@ -144,7 +108,7 @@ class Book:
             entry, reference_id=note.reference_id, counterparty=note.counterparty, split=note.split
         )
 
-    def _record(self, fact: Fact, lines: tuple[Line, ...]) -> Entry:
+    def _record(self, fact: Fact, lines: tuple[Line, ...]) -> Posting:
         slots, own_lane, event_id = self._slots, self.lane, fact.event_id
         breaches: tuple[Breach, ...] = ()
         renamed = False
@@ -156,14 +120,14 @@ class Book:
                 continue
             code = self._apply(slot, line.debit_minor, fact.occurred_at_us, event_id, event_id)
             if code is not None and not self._spilled(code, slot, -line.debit_minor, fact):
-                breaches = (*breaches, Breach(code=code, account=slot.account))
+                breaches = (*breaches, Breach(code=code, account=slot.state.account))
         if renamed:
             lines, unknown = self._renamed(lines)
             breaches = unknown + breaches
         if self._queues:
             for line in lines:
                 self._serve(line.account, fact.occurred_at_us, event_id)
-        return Entry(
+        return Posting(
             entry_id=event_id,
             event_id=event_id,
             event_type=fact.event_type,
@@ -186,12 +150,12 @@ class Book:
         if code is not None and self._spilled(code, slot, -leg.debit_minor, leg):
             code = None
         if self._queues:
-            self._serve(slot.account, leg.occurred_at_us, leg.event_id)
+            self._serve(slot.state.account, leg.occurred_at_us, leg.event_id)
         return code
 
     # --- refunds, and the money they wait for
 
-    def _ask_for_refund(self, fact: Fact) -> Entry:
+    def _ask_for_refund(self, fact: Fact) -> Posting:
         """Claims the money in the merchant's lane; the entry has no lines."""
         assert fact.payment_id is not None
         account = payable(fact.body)
@@ -212,7 +176,7 @@ class Book:
 
     def _claim(self, slot: Slot, refund: WaitingRefund, at_us: int, cause: str) -> None:
         """Reserves a refund's money, or puts it behind those that wait already."""
-        if slot.account in self.waiting or slot.posted_minor < refund.amount_minor:
+        if slot.state.account in self.waiting or slot.state.posted_minor < refund.amount_minor:
             self.waiting.add(refund)
         else:
             self._reserve(refund, at_us, cause)
@@ -231,7 +195,7 @@ class Book:
         lines = (Line(refund.account, refund.amount_minor), Line(kept, -refund.amount_minor))
         entry_id = f"{refund.event_id}:{RESERVED}"
         self._follow(
-            Entry(
+            Posting(
                 entry_id=entry_id,
                 event_id=refund.event_id,
                 event_type="RefundRequested",
@@ -264,13 +228,13 @@ class Book:
                 event_id=leg.event_id,
                 payment_id=leg.payment_id or "",
                 refund_id=leg.reference_id,
-                account=slot.account,
+                account=slot.state.account,
                 amount_minor=leg.claim_minor,
                 asked_at_us=leg.occurred_at_us,
             )
             self._claim(slot, refund, leg.occurred_at_us, leg.event_id)
         elif self._queues:
-            account = slot.account.removesuffix(".refund_reserved") + ".payable"
+            account = slot.state.account.removesuffix(".refund_reserved") + ".payable"
             self._end_waiting(account, leg.payment_id, leg.reference_id, leg.occurred_at_us, leg.event_id)
 
     def _end_waiting(self, account: str, payment_id: str | None, refund_id: str, at_us: int, cause: str) -> None:
@@ -287,27 +251,27 @@ class Book:
         cap = slot.nature.cap_minor
         if code is not BreachCode.ABOVE_CAP or cap is None or came.event_type not in _GIVE_BACK:
             return False
-        over = min(slot.posted_minor - cap, amount_minor)
-        waits = slot.account.rpartition(".")[0] + ".over_limit"
-        entry = Entry(
-            entry_id=f"{came.event_id}:{OVER_LIMIT}:{slot.account.rpartition('.')[2]}",
+        over = min(slot.state.posted_minor - cap, amount_minor)
+        waits = slot.state.account.rpartition(".")[0] + ".over_limit"
+        entry = Posting(
+            entry_id=f"{came.event_id}:{OVER_LIMIT}:{slot.state.account.rpartition('.')[2]}",
             event_id=came.event_id,
             event_type=came.event_type,
             payment_id=came.payment_id,
             occurred_at_us=came.occurred_at_us,
-            lines=(Line(slot.account, over), Line(waits, -over)),
+            lines=(Line(slot.state.account, over), Line(waits, -over)),
         )
         self._follow(entry, came.event_id)
         return True
 
-    def _follow(self, entry: Entry, cause: str) -> None:
+    def _follow(self, entry: Posting, cause: str) -> None:
         """Applies an entry of this lane's own accounts that follows from an event, and keeps it for the journal."""
         breaches = entry.breaches
         for line in entry.lines:
             slot = self._slots.get(line.account) or self._route(line.account)
             code = self._apply(slot, line.debit_minor, entry.occurred_at_us, entry.event_id, entry.entry_id)
             if code is not None:
-                breaches = (*breaches, Breach(code=code, account=slot.account))
+                breaches = (*breaches, Breach(code=code, account=slot.state.account))
         if breaches is not entry.breaches:
             entry = msgspec.structs.replace(entry, breaches=breaches)
         self._decided.append((entry, cause))
@@ -316,11 +280,12 @@ class Book:
         self.drift_minor += debit_minor
         nature = slot.nature
         change = debit_minor if nature.sign > 0 else -debit_minor
-        posted = slot.posted_minor = slot.posted_minor + change
-        slot.version += 1
-        slot.as_of_us = at_us
-        slot.event_id = event_id
-        slot.entry_id = entry_id
+        state = slot.state
+        posted = state.posted_minor = state.posted_minor + change
+        state.version += 1
+        state.as_of_us = at_us
+        state.event_id = event_id
+        state.entry_id = entry_id
         if not slot.touched:
             slot.touched = True
             self._touched.append(slot)
@@ -335,8 +300,8 @@ class Book:
             event_id=fact.event_id,
             event_type=fact.event_type,
             payment_id=fact.payment_id,
-            owner=slot.owner,
-            account=slot.account,
+            owner=slot.state.owner,
+            account=slot.state.account,
             debit_minor=debit_minor,
             occurred_at_us=fact.occurred_at_us,
             reference_id=fact.body.refund_id or None,
@@ -350,10 +315,11 @@ class Book:
         """One leg, as `_apply` on the account of legs in flight, which has no limit."""
         slot = self._in_flight
         self.drift_minor += debit_minor
-        slot.posted_minor -= debit_minor
-        slot.version += 1
-        slot.as_of_us = at_us
-        slot.event_id = slot.entry_id = event_id
+        state = slot.state
+        state.posted_minor -= debit_minor
+        state.version += 1
+        state.as_of_us = at_us
+        state.event_id = state.entry_id = event_id
         if not slot.touched:
             slot.touched = True
             self._touched.append(slot)
@@ -362,7 +328,7 @@ class Book:
         """The lines on this lane's parts of the house's accounts, and a breach for each account that there is not."""
         placed, unknown = [], []
         for line in lines:
-            name = (self._slots.get(line.account) or self._route(line.account)).account
+            name = (self._slots.get(line.account) or self._route(line.account)).state.account
             placed.append(Line(name, line.debit_minor))
             if base_of(name) == SUSPENSE and line.account != SUSPENSE:
                 unknown.append(Breach(code=BreachCode.UNKNOWN_ACCOUNT, detail=line.account))
@@ -370,25 +336,30 @@ class Book:
 
     # --- what a batch leaves behind
 
-    def take_touched(self) -> list[Balance]:
-        """The balances of the accounts touched since the last call, each once, in its latest state."""
-        balances = [slot.balance() for slot in self._touched]
-        for slot in self._touched:
+    def take_touched(self) -> list[State]:
+        """The accounts touched since the last call, each once, in their latest state. The next fact changes them."""
+        touched, self._touched = self._touched, []
+        families = self.families
+        states = []
+        for slot in touched:
             slot.touched = False
-            self._tell(slot)
-        self._touched = []
-        return balances
-
-    def _tell(self, slot: Slot) -> None:
-        self.families[slot.family] += slot.nature.sign * (slot.posted_minor - slot.told_minor)
-        slot.told_minor = slot.posted_minor
+            state, nature = slot.state, slot.nature
+            posted = state.posted_minor
+            if nature.use is _FREE:
+                state.available_minor = posted
+            else:
+                slot.settled()
+            families[slot.family] += nature.sign * (posted - slot.told_minor)
+            slot.told_minor = posted
+            states.append(state)
+        return states
 
     def take_outbox(self) -> dict[int, list[Leg]]:
         """The legs to other lanes since the last call, by lane, in the order of their entries."""
         outbox, self._outbox = self._outbox, defaultdict(list)
         return outbox
 
-    def take_decided(self) -> list[tuple[Entry, str]]:
+    def take_decided(self) -> list[tuple[Posting, str]]:
         """Entries that followed from others since the last call, each with the event that let it come about."""
         decided, self._decided = self._decided, []
         return decided
@@ -398,15 +369,15 @@ class Book:
     def posted(self, account: str) -> int:
         """An account's balance; 0 when it was never posted to, or belongs to another lane."""
         slot = self._slots.get(account)
-        return 0 if slot is None else slot.posted_minor
+        return 0 if slot is None else slot.state.posted_minor
 
-    def balances(self) -> Iterator[Balance]:
-        """Every account that was ever posted to."""
-        return (slot.balance() for slot in self._all() if slot.version)
+    def balances(self) -> Iterator[State]:
+        """Every account that was ever posted to. The next fact changes them."""
+        return (slot.settled() for slot in self._all() if slot.state.version)
 
     def imbalance_minor(self) -> int:
         """The sum of all accounts, debits positive, legs in flight included. Not 0 means that a line was lost."""
-        return sum(slot.nature.sign * slot.posted_minor for slot in self._all())
+        return sum(slot.nature.sign * slot.state.posted_minor for slot in self._all())
 
     def _all(self) -> Iterator[Slot]:
         yield self._in_flight
@@ -421,15 +392,17 @@ class Book:
     def restore(self, stored: StoredBalance) -> None:
         """Takes over a balance from the changelog, older ones first. A version that goes back is asserted against."""
         slot = self._restored(stored.account)
-        assert stored.version > slot.version, (
-            f"{stored.account} goes back from version {slot.version} to {stored.version}"
+        state = slot.state
+        assert stored.version > state.version, (
+            f"{stored.account} goes back from version {state.version} to {stored.version}"
         )
-        slot.posted_minor = stored.posted_minor
-        slot.version = stored.version
-        slot.as_of_us = stored.as_of_us
-        slot.event_id = stored.event_id
-        slot.entry_id = stored.entry_id
-        self._tell(slot)
+        state.posted_minor = stored.posted_minor
+        state.version = stored.version
+        state.as_of_us = stored.as_of_us
+        state.event_id = stored.event_id
+        state.entry_id = stored.entry_id
+        self.families[slot.family] += slot.nature.sign * (stored.posted_minor - slot.told_minor)
+        slot.told_minor = stored.posted_minor
 
     def check(self) -> None:
         """Asserts that the accounts sum to zero: after a restore, that the changelog was whole."""
@@ -445,8 +418,8 @@ class Book:
         if slot is None:
             account = parse(base)
             assert account is not None, f"{name} is no account of the chart"
-            slot = self._slots[base] = self._part(base) if account.of_house else self._own(account)
-        assert slot.account == name, f"{name} is not of lane {self.lane}"
+            slot = self._slots[base] = self._part(base) if account.of_house else Slot.of(account, self.lane)
+        assert slot.state.account == name, f"{name} is not of lane {self.lane}"
         return slot
 
     # --- finding accounts
@@ -461,22 +434,20 @@ class Book:
             return self._slots.get(SUSPENSE) or self._route(SUSPENSE)
         lane = self.lane if account.of_house else self._lane_of(account.owner)
         if lane == self.lane:
-            slot = self._slots[name] = self._part(name) if account.of_house else self._own(account)
+            slot = self._slots[name] = self._part(name) if account.of_house else Slot.of(account, self.lane)
             return slot
         if len(self._routes) >= ROUTES_MAX:
             self._routes.clear()
-        slot = self._routes[name] = Slot(name, account.owner, lane, account.nature)
+        slot = self._routes[name] = Slot.of(account, lane)
         return slot
-
-    def _own(self, account: Account) -> Slot:
-        return Slot(account.name, account.owner, self.lane, account.nature, family=account.name[0])
 
     def _part(self, base: str) -> Slot:
         """A new slot for this lane's part of an account of the house."""
         account = parse(base)
         assert account is not None
         family = IN_FLIGHT_FAMILY if base == IN_FLIGHT else base[0]
-        return Slot(part_of_lane(base, self.lane), base, self.lane, account.nature, of_house=True, family=family)
+        state = State(part_of_lane(base, self.lane), base)
+        return Slot(state, self.lane, account.nature, of_house=True, family=family)
 
 
 def state_hash(books: Iterable[Book]) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from koban.ledger.facts import Fact, StoredEntry
 from koban.ledger.refusals import Refusal
-from koban.records import Entry
+from koban.records import Posting
 
 
 class Store(Protocol):
@@ -47,5 +47,5 @@ class InMemory(dict[str, bytes]):
 
 Judge = Callable[[Fact, Store], Refusal | None]
 """Says why an event can't be posted, or None; changes nothing."""
-Change = Callable[[Entry | StoredEntry, str, Store], None]
+Change = Callable[[Posting | StoredEntry, str, Store], None]
 """What an entry changes in the store; the text is the owner of its event, which is the key of its record."""

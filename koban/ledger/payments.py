@@ -21,7 +21,7 @@ from koban.ledger.refusals import (
     cancellable_before_us,
     refundable_until_us,
 )
-from koban.records import Entry
+from koban.records import Posting
 
 LOT = "/lot/"
 """In front of an account of limited money that has expired."""
@@ -265,7 +265,7 @@ def _other_merchant(fact: Fact) -> Refusal:
 # --- applying
 
 
-def apply_payment(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_payment(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """A payment without a hold: debits are its tenders, the credit is its merchant's."""
     if entry.payment_id is None:
         return
@@ -280,7 +280,7 @@ def apply_payment(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
     store.put(f"{owner}/{entry.payment_id}", _encode((_PAID, entry.occurred_at_us, merchant, shares)))
 
 
-def apply_authorization(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_authorization(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """A hold: debits are its tenders."""
     if entry.payment_id is None:
         return
@@ -291,7 +291,7 @@ def apply_authorization(entry: Entry | StoredEntry, owner: str, store: Store) ->
     )
 
 
-def apply_capture(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_capture(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """The merchant takes its part of the tenders in spend order. A capture of nothing gives the hold up."""
     payment = _known(entry, owner, store)
     if payment.state is not State.AUTHORIZED:
@@ -306,22 +306,22 @@ def apply_capture(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
     _put(entry, owner, payment, store)
 
 
-def apply_void(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_void(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """A hold was given up."""
     _apply_state(entry, owner, store, State.VOIDED)
 
 
-def apply_expiry(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_expiry(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """A hold ran out."""
     _apply_state(entry, owner, store, State.EXPIRED)
 
 
-def apply_cancel(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_cancel(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """A payment was taken back as a whole."""
     _apply_state(entry, owner, store, State.CANCELED)
 
 
-def apply_refund_request(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_refund_request(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """What a refund asks for can't be asked for again."""
     payment, refund_id = _known(entry, owner, store), entry.reference_id
     assert refund_id is not None
@@ -332,7 +332,7 @@ def apply_refund_request(entry: Entry | StoredEntry, owner: str, store: Store) -
     _put(entry, owner, payment, store)
 
 
-def apply_refund_end(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_refund_end(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """A refund is over: what it did not give back can be asked for again."""
     payment = _known(entry, owner, store)
     assert entry.reference_id is not None
@@ -348,24 +348,24 @@ def apply_refund_end(entry: Entry | StoredEntry, owner: str, store: Store) -> No
     _put(entry, owner, payment, store)
 
 
-def apply_lot_expiry(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_lot_expiry(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """A lot of points or a voucher takes no refund any more."""
     for line in entry.lines:
         if line.debit_minor > 0:
             store.put(LOT + line.account, _encode(entry.occurred_at_us))
 
 
-def _known(entry: Entry | StoredEntry, owner: str, store: Store) -> Payment:
+def _known(entry: Posting | StoredEntry, owner: str, store: Store) -> Payment:
     payment = payment_of(store, owner, entry.payment_id)
     assert payment is not None, f"{entry.entry_id} is of payment {entry.payment_id}, which the books don't know"
     return payment
 
 
-def _put(entry: Entry | StoredEntry, owner: str, payment: Payment, store: Store) -> None:
+def _put(entry: Posting | StoredEntry, owner: str, payment: Payment, store: Store) -> None:
     store.put(f"{owner}/{entry.payment_id}", _encode(payment))
 
 
-def _apply_state(entry: Entry | StoredEntry, owner: str, store: Store, state: State) -> None:
+def _apply_state(entry: Posting | StoredEntry, owner: str, store: Store, state: State) -> None:
     payment = _known(entry, owner, store)
     payment.state = state
     _put(entry, owner, payment, store)

@@ -11,7 +11,7 @@ from koban.ledger.facts import Fact, StoredEntry
 from koban.ledger.lives import Change, Judge, Store
 from koban.ledger.postings import payable
 from koban.ledger.refusals import APPROVALS_MIN, Refusal, RefusalCode
-from koban.records import Entry
+from koban.records import Posting
 
 
 class Note(NamedTuple):
@@ -95,7 +95,7 @@ STEPS: dict[str, Step] = {
 """Event type → its step, in the order of the domain's table. All other types are facts that nothing contradicts."""
 
 
-def apply(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """Brings a store up to date with an entry of the journal, the lane's entries in their order; `owner` is its key."""
     step = STEPS.get(entry.event_type)
     if step is not None and step.apply is not None and entry.entry_id == entry.event_id:

@@ -9,7 +9,7 @@ from koban.ledger.facts import Body, Fact, StoredEntry
 from koban.ledger.lives import Store
 from koban.ledger.postings import money
 from koban.ledger.refusals import Refusal, RefusalCode
-from koban.records import Entry
+from koban.records import Posting
 
 TRANSFER, WITHDRAWAL = "/transfer/", "/withdrawal/"
 
@@ -96,7 +96,7 @@ def judge_withdrawal_end(fact: Fact, store: Store) -> Refusal | None:
 # --- applying
 
 
-def apply_transfer(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_transfer(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """Money is on its way to another wallet."""
     source = entry.lines[0]
     _put(
@@ -106,12 +106,12 @@ def apply_transfer(entry: Entry | StoredEntry, owner: str, store: Store) -> None
     )
 
 
-def apply_transfer_end(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_transfer_end(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """It arrived, or came back."""
     _end(store, f"{TRANSFER}{owner}/{entry.reference_id}")
 
 
-def apply_withdrawal(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_withdrawal(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """Money is on its way to the owner's bank; what the first line has above the second is the fee."""
     source, transit = entry.lines[0], entry.lines[1]
     amount_minor = -transit.debit_minor
@@ -122,7 +122,7 @@ def apply_withdrawal(entry: Entry | StoredEntry, owner: str, store: Store) -> No
     )
 
 
-def apply_withdrawal_end(entry: Entry | StoredEntry, owner: str, store: Store) -> None:
+def apply_withdrawal_end(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """It was paid, or came back."""
     _end(store, f"{WITHDRAWAL}{owner}/{entry.reference_id}")
 

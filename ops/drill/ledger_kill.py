@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -48,6 +49,8 @@ PAUSE_S_MAX = 1.5
 RECOVERY_S_MAX = 60.0
 REST_S_MAX = 90.0
 POLL_S = 0.1
+RECONNECT_MS_MAX = 500
+"""Of the feed. By default its pauses double up to 30 s, and a broker's recovery would count them in."""
 BATCH_RECORDS_MAX = 100
 """Small, so that a seed sees many transactions."""
 PASSES_MAX = 12
@@ -149,10 +152,13 @@ class Crew:
             self.workers.append(worker)
             return worker
 
-    def remove(self, worker: Worker) -> None:
-        """From now on nobody replaces it."""
+    def take(self, choose: Callable[[list[Worker]], Worker]) -> Worker:
+        """One of those that run, the oldest first; from now on nobody replaces it. The others' number is made up."""
         with self._lock:
+            self._replace()
+            worker = choose(self.workers)
             self.workers.remove(worker)
+            return worker
 
     def assertions(self) -> Invariant:
         """Whether a worker ended because its books did not balance: the next one would hide it."""
@@ -170,9 +176,12 @@ class Crew:
     def _keep(self) -> None:
         while not self._ended.wait(POLL_S):
             with self._lock:
-                for worker in [worker for worker in self.workers if not worker.alive]:
-                    self.workers.remove(worker)
-                    self.start()
+                self._replace()
+
+    def _replace(self) -> None:
+        for worker in [worker for worker in self.workers if not worker.alive]:
+            self.workers.remove(worker)
+            self.start()
 
 
 class Feed:
@@ -202,7 +211,11 @@ class Feed:
     def _run(self) -> None:
         try:
             producer = KafkaProducer(
-                bootstrap_servers=self._settings.kafka_bootstrap, acks="all", enable_idempotence=True, linger_ms=5
+                bootstrap_servers=self._settings.kafka_bootstrap,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=5,
+                reconnect_backoff_max_ms=RECONNECT_MS_MAX,
             )
             try:
                 while not self._stop.wait(CHUNK / EVENTS_PER_S):
@@ -331,7 +344,7 @@ class LedgerDrill:
             worker.signal(signal.SIGSTOP)
             return start, worker
         elif kind == "stop in rebalance":
-            return self._stop_in_rebalance(crew.workers[0], crew, random), None
+            return self._stop_in_rebalance(crew, random), None
         else:
             self._kill_broker()
         return start, None
@@ -339,9 +352,7 @@ class LedgerDrill:
     def _kill_at(self, place: Place, crew: Crew, random: Random) -> float:
         """A worker is replaced by one that ends at the failpoint; that one's end counts, and a third one comes."""
         passes = 1 if place is Place.IN_RESTORE else random.randint(1, PASSES_MAX)
-        old = random.choice(crew.workers)
-        crew.remove(old)
-        old.kill()
+        crew.take(random.choice).kill()
         armed = crew.start(f"{place}:{passes}")
         try:
             code = armed.process.wait(RECOVERY_S_MAX)
@@ -351,11 +362,11 @@ class LedgerDrill:
             raise PlatformError(f"the worker armed with {place}:{passes} ended with {code}; see {armed.log}")
         return time.monotonic()
 
-    def _stop_in_rebalance(self, worker: Worker, crew: Crew, random: Random) -> float:
-        """Another worker joins, and in the midst of it this one, the oldest, is told to stop."""
+    def _stop_in_rebalance(self, crew: Crew, random: Random) -> float:
+        """Another worker joins, and in the midst of it the oldest is told to stop."""
         crew.start()
         time.sleep(random.uniform(1.0, 4.0))
-        crew.remove(worker)
+        worker = crew.take(itemgetter(0))
         start = time.monotonic()
         code = worker.stop()
         if code not in (0, -signal.SIGTERM):  # one that has just been started does not listen to signals yet

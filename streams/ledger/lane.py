@@ -20,7 +20,7 @@ from koban.ledger.outcomes import Outcome
 from koban.ledger.postings import UnknownEventTypeError
 from koban.ledger.refusals import Refusal
 from koban.ledger.steps import apply
-from koban.records import Entry, Leg, Legs, WaitingRefund
+from koban.records import Leg, Legs, Posting, WaitingRefund
 from schemas import codec
 from schemas.cloudevents import HeaderMaker, Headers
 from schemas.dead_letters import DeadLetter
@@ -407,7 +407,7 @@ def _stamp(record_type: str, at_us: int) -> Headers:
     return [header for header in _headers.derived(record_type, "", at_us) if header[0] != "ce_id"]
 
 
-def _headers_of_entry(stamp: Headers, entry: Entry) -> Headers:
+def _headers_of_entry(stamp: Headers, entry: Posting) -> Headers:
     headers = [*stamp, ("ce_id", entry.entry_id.encode()), ("ce_causationid", entry.event_id.encode())]
     if entry.payment_id is not None:
         headers.append(("ce_correlationid", entry.payment_id.encode()))

@@ -11,7 +11,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from koban.ledger import postings
-from koban.ledger.book import Book, Slot
+from koban.ledger.book import Book
+from koban.ledger.slots import Slot
 from ops.drill.simulation.broker import Log
 from ops.drill.simulation.worker import STAGE, PartitionLog, Parts, Producer, Writer
 from schemas.partitioning import lane_of
@@ -245,7 +246,7 @@ class VersionNotRaised(Parts):
         def _apply(self, slot: Slot, *rest: Any) -> Any:
             touched = slot.touched
             code = super()._apply(slot, *rest)
-            slot.version -= touched
+            slot.state.version -= touched
             return code
 
     lane = staticmethod(with_book(book))

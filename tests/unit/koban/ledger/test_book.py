@@ -11,6 +11,7 @@ from koban.ledger.breaches import BreachCode
 from koban.ledger.facts import ArrivedLeg, Body, Fact, StoredBalance, decode_balance, decode_legs
 from koban.records import Balance, Entry, Leg, Legs
 
+AT_US = 1_775_000_000_000_000
 LANES = {"u": 0, "m": 1, "v": 0}
 
 
@@ -19,7 +20,7 @@ def book(lane: int = 0) -> Book:
     return Book(lane, lambda owner: LANES.get(owner, lane))
 
 
-def fact(event_type: str, event_id: str = "e1", at_us: int = 1, payment: str = "p1", **body: object) -> Fact:
+def fact(event_type: str, event_id: str = "e1", at_us: int = AT_US, payment: str = "p1", **body: object) -> Fact:
     return Fact(event_type, event_id, at_us, "payment", payment, msgspec.convert(body, Body))
 
 
@@ -41,13 +42,14 @@ def payment(amount_minor: int, event_id: str = "e1", wallet: str = "u", kind: st
 
 
 def posted(target: Book, event: Fact) -> Entry:
-    entry = target.post(event)
-    assert entry is not None
-    return entry
+    """The entry as a reader of the journal gets it, which checks that its lines sum to zero."""
+    return msgspec.json.decode(msgspec.json.encode(target.post(event)), type=Entry)
 
 
 def by_account(target: Book) -> dict[str, Balance]:
-    return {balance.account: balance for balance in target.balances()}
+    """As a reader of the balances gets them, which checks what is held and available."""
+    balances = (msgspec.json.decode(msgspec.json.encode(state), type=Balance) for state in target.balances())
+    return {balance.account: balance for balance in balances}
 
 
 def test_an_entry_names_its_event_and_the_lanes_part_of_the_houses_accounts():

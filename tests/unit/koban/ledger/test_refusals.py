@@ -11,7 +11,7 @@ from koban.ledger.book import Book
 from koban.ledger.facts import Body, Fact
 from koban.ledger.refusals import Refusal, RefusalCode, cancellable_before_us, refundable_until_us
 from koban.ledger.steps import STEPS
-from koban.records import Entry
+from koban.records import Posting
 
 DAY_US = 86_400_000_000
 PAID_AT_US = int(datetime(2026, 4, 1, 3, 0, tzinfo=UTC).timestamp()) * 1_000_000
@@ -41,7 +41,7 @@ def refund(amount_minor: int, refund_id: str = "r", kind: str = "money", **more:
     return {**PAYMENT, "amount_minor": amount_minor, "tenders": tenders, "refund_id": refund_id, **more}
 
 
-def told(book: Book, event_type: str, number: int, body: dict[str, object]) -> Entry | Refusal | None:
+def told(book: Book, event_type: str, number: int, body: dict[str, object]) -> Posting | Refusal | None:
     body = dict(body)
     at_us, payment = body.pop("at_us", PAID_AT_US), body.pop("payment", "p")
     assert isinstance(at_us, int)
@@ -51,7 +51,7 @@ def told(book: Book, event_type: str, number: int, body: dict[str, object]) -> E
 def outcome(story: list[Told]) -> str:
     """The rule that refuses the last event of a story, or `posted`; all before it must be posted."""
     book = Book(0, lambda owner: 0)
-    result: Entry | Refusal | None = None
+    result: Posting | Refusal | None = None
     for number, (event_type, body) in enumerate(story):
         assert not isinstance(result, Refusal), result
         result = told(book, event_type, number, body)
@@ -222,7 +222,7 @@ def test_what_a_refund_does_not_give_back_is_the_merchants_again():
     book = Book(0, lambda owner: 0)
     for number, (event_type, body) in enumerate([PAID, asked(500), completed(200)]):
         entry = told(book, event_type, number, body)
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, Posting)
     assert [(line.account, line.debit_minor) for line in entry.lines] == [
         ("M.m.refund_reserved", 500),
         ("U.u.money", -200),
@@ -237,7 +237,7 @@ def test_a_refused_event_changes_nothing():
     assert isinstance(told(book, *("RefundRequested", 0), asked(5)[1]), Refusal)
     assert (list(book.balances()), book.store, book.take_outbox(), book.take_decided()) == ([], {}, {}, [])
     told(book, "PaymentCompleted", 1, PAYMENT)
-    assert isinstance(told(book, "RefundRequested", 0, asked(5)[1]), Entry)
+    assert isinstance(told(book, "RefundRequested", 0, asked(5)[1]), Posting)
 
 
 def test_every_rule_has_a_case():

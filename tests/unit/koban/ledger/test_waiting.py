@@ -10,7 +10,7 @@ from koban.ledger.breaches import BreachCode
 from koban.ledger.facts import ArrivedLeg, Body, Fact
 from koban.ledger.lives import InMemory
 from koban.ledger.steps import apply
-from koban.records import Entry
+from koban.records import Posting
 
 OWNERS = {"u": 0, "v": 1, "m": 1}
 
@@ -21,7 +21,7 @@ class Books:
     def __init__(self, lanes: int) -> None:
         self.books = [Book(lane, lambda owner: OWNERS[owner] % lanes) for lane in range(lanes)]
         self.number = 0
-        self.entries: list[Entry] = []
+        self.entries: list[Posting] = []
 
     def tell(self, event_type: str, at_us: int = 0, payment: str = "p", **body: object) -> None:
         """Posts an event in its owner's lane, and lets its legs arrive."""
@@ -29,7 +29,7 @@ class Books:
         book = self.books[OWNERS[str(body.get("wallet_id", "m"))] % len(self.books)]
         fields = msgspec.convert(body, Body)
         entry = book.post(Fact(event_type, f"e{self.number}", at_us or self.number, "payment", payment, fields))
-        assert isinstance(entry, Entry), entry
+        assert isinstance(entry, Posting), entry
         self.entries.append(entry)
         self.arrive()
 
