@@ -30,7 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
     threads = Bounded("MySQL")
     files = StaticFiles()
     pages = Pages(files, DESKS)
-    live = Live(settings, search, pages.panel, {desk.name: desk.panels for desk in DESKS if desk.panels})
+    live = Live(settings, search, pages.panel, {desk.name: desk.panels for desk in DESKS if desk.panels}, book=book)
     console = Console(settings, pages, live, search)
     figures = health.Figures(live)
 

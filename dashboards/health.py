@@ -31,7 +31,7 @@ class Figures:
     def text(self) -> bytes:
         """All of them, as Prometheus reads them."""
         for name, poller in self._live.pollers.items():
-            self._up.labels(name).set(poller.down_since is None and poller.at is not None)  # type: ignore[attr-defined]  # pollers of several values
+            self._up.labels(name).set(poller.down_since is None and poller.at is not None)
         return generate_latest(self.registry)
 
 

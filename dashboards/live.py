@@ -7,10 +7,13 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from dashboards.board import Answer, Board, board
+from dashboards.sources import jobs, offsets, reports, stores
+from dashboards.sources.bounded import Bounded
 from dashboards.sources.index import Index
 from dashboards.sources.platform import Platform
 from dashboards.sources.poller import Poller
@@ -18,6 +21,7 @@ from dashboards.sources.topics import Topics
 from dashboards.sources.workers import Workers
 from dashboards.view import View
 from koban.settings import Settings
+from sinks.mysql_book_queries import MySqlBookQueries
 from sinks.payment_search import PaymentSearch
 
 TICK_S = 1.0
@@ -25,6 +29,8 @@ TOPICS_TIMEOUT_S = 5.0
 """Joining a cluster takes longer than a look; nobody waits for it."""
 HISTORY_TICKS = 90
 VIEWERS_MAX = 100
+BOOK_THREADS = 2
+"""Those of the API are its own: a book that hangs must not take them all."""
 
 Render = Callable[[str, View, Board, Sequence[float]], str]
 
@@ -33,18 +39,36 @@ class Live:
     """Polls while the console runs; viewers wait for its ticks."""
 
     def __init__(
-        self, settings: Settings, search: PaymentSearch, render: Render, desks: Mapping[str, tuple[str, ...]]
+        self,
+        settings: Settings,
+        search: PaymentSearch,
+        render: Render,
+        desks: Mapping[str, tuple[str, ...]],
+        *,
+        book: MySqlBookQueries | None = None,
     ) -> None:
         self.desks = desks
         """Desk → its live panels."""
         self._topics = Topics(settings.kafka_bootstrap)
         self._workers = Workers(settings.data_dir / "platform.json")
-        self.pollers = {
+        self._groups = offsets.Groups(settings.kafka_bootstrap)
+        self.jobs = jobs.Jobs(settings)
+        self.reports = reports.Reports(settings)
+        self._book_threads = Bounded("MySQL", threads=BOOK_THREADS)
+        self._has_dynamodb = bool(settings.dynamodb_url)
+        self.pollers: dict[str, Poller[Any]] = {
             "workers": Poller("workers", self._workers.ask),
             "topics": Poller("topics", self._topics.ask, timeout_s=TOPICS_TIMEOUT_S),
             "index": Poller("index", Index(search).ask),
             "platform": Poller("platform", Platform(settings.data_dir).ask),
+            "offsets": Poller("offsets", self._groups.ask, every_s=offsets.EVERY_S, timeout_s=offsets.TIMEOUT_S),
+            "jobs": Poller("jobs", self.jobs.ask, every_s=jobs.EVERY_S, timeout_s=jobs.TIMEOUT_S),
+            "lake": Poller("lake", stores.Lake(settings).ask, every_s=stores.LAKE_EVERY_S),
+            "reports": Poller("reports", self.reports.ask, every_s=reports.EVERY_S),
         }
+        if book is not None:
+            asked = stores.Book(settings, book, self._book_threads)
+            self.pollers["book"] = Poller("book", asked.ask, every_s=stores.EVERY_S, timeout_s=stores.TIMEOUT_S)
         self.viewers = 0
         self.history: deque[float] = deque(maxlen=HISTORY_TICKS)
         """Events a second at the gate, a value a tick."""
@@ -57,7 +81,7 @@ class Live:
 
     def start(self) -> None:
         """Begin to poll."""
-        self._tasks = [asyncio.create_task(poller.forever()) for poller in self.pollers.values()]  # type: ignore[attr-defined]  # pollers of several values
+        self._tasks = [asyncio.create_task(poller.forever()) for poller in self.pollers.values()]
         self._tasks.append(asyncio.create_task(self._run()))
 
     async def stop(self) -> None:
@@ -69,6 +93,10 @@ class Live:
                 await task
         await self._topics.close()
         await self._workers.close()
+        await self._groups.close()
+        self._book_threads.close()
+        await self.jobs.close()
+        await self.reports.close()
 
     def panels(self, view: View, desk: str) -> dict[str, str]:
         """Panel → its markup as of the last tick; rendered at most once a tick, desk and view."""
@@ -105,10 +133,10 @@ class Live:
 
     def _look(self, known_troubles: Mapping[str, float]) -> Board:
         answers = {
-            name: Answer(poller.value, poller.at, poller.down_since, poller.reason)  # type: ignore[attr-defined]  # as above
+            name: Answer(poller.value, poller.at, poller.down_since, poller.reason)
             for name, poller in self.pollers.items()
         }
-        return board(time.time(), **answers, known_troubles=known_troubles)
+        return board(time.time(), **answers, known_troubles=known_troubles, dynamodb=self._has_dynamodb)
 
 
 def event(changes: dict[str, str]) -> bytes:

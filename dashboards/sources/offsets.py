@@ -35,6 +35,8 @@ class GroupLag(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     seconds: float
     """Since the oldest record that it has not read was first seen at the end; 0 when it has read all."""
+    rate_per_s: float | None = None
+    """Offsets a second that it went on by over the last seconds."""
 
 
 class TopicState(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +111,8 @@ class Groups:
         self._round = 0
         self._begins: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, Ends] = {}
+        self._reads: dict[tuple[str, TopicPartition], Ends] = {}
+        """Group and partition → where it was over time."""
         self._only_markers: dict[tuple[str, TopicPartition], tuple[int, int]] = {}
         """Group and partition → the committed offset and the end between which nothing but markers lies."""
 
@@ -144,7 +148,11 @@ class Groups:
             self._ends.setdefault(tp, Ends()).see(now, end)
         committed = await self._committed()
         await self._look_behind(committed, ends)
-        return made(ends, self._begins, self._ends, self._read_to(committed, ends), now)
+        read_to = self._read_to(committed, ends)
+        for group, offsets in read_to.items():
+            for tp, offset in offsets.items():
+                self._reads.setdefault((group, tp), Ends()).see(now, offset)
+        return made(ends, self._begins, self._ends, read_to, now, self._reads)
 
     async def _open(self) -> None:
         self._consumer = AIOKafkaConsumer(
@@ -229,10 +237,11 @@ def made(
     history: Mapping[TopicPartition, Ends],
     committed: Mapping[str, Mapping[TopicPartition, int]],
     now: float,
+    reads: Mapping[tuple[str, TopicPartition], Ends] | None = None,
 ) -> Offsets:
     """The topics of what the brokers said."""
     names = sorted({tp.topic for tp in ends})
-    lags = list(_lags(ends, history, committed, now))
+    lags = list(_lags(ends, history, committed, now, reads or {}))
     topics = {}
     for name in names:
         own = sorted(tp for tp in ends if tp.topic == name)
@@ -252,14 +261,18 @@ def _lags(
     history: Mapping[TopicPartition, Ends],
     committed: Mapping[str, Mapping[TopicPartition, int]],
     now: float,
+    reads: Mapping[tuple[str, TopicPartition], Ends],
 ) -> Iterable[GroupLag]:
     for group, offsets in sorted(committed.items()):
         for topic in sorted({tp.topic for tp in offsets if tp in ends}):
             own = {tp: offset for tp, offset in offsets.items() if tp.topic == topic and tp in ends}
+            rates = [reads[group, tp].rate_per_s() for tp in own if (group, tp) in reads]
+            known = [rate for rate in rates if rate is not None]
             behind = {tp: offset for tp, offset in own.items() if ends[tp] > offset}
             yield GroupLag(
                 group=group,
                 topic=topic,
                 records=sum(ends[tp] - offset for tp, offset in behind.items()),
                 seconds=max((history[tp].age_s(offset, now) for tp, offset in behind.items()), default=0.0),
+                rate_per_s=sum(known) if known else None,
             )
