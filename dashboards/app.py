@@ -19,6 +19,7 @@ from dashboards.pages import Pages
 from dashboards.sources.bounded import Bounded
 from dashboards.static_files import PREFIX, StaticFiles
 from koban.settings import Settings
+from sinks.alert_search import AlertSearch
 from sinks.mysql_book_queries import MySqlBookQueries
 from sinks.payment_search import PaymentSearch
 
@@ -26,12 +27,13 @@ from sinks.payment_search import PaymentSearch
 def create_app(settings: Settings) -> FastAPI:
     """The application. It begins to poll when the server begins, and stops with it."""
     search = PaymentSearch(settings.opensearch_url)
+    alerts = AlertSearch(settings.opensearch_url)
     book = MySqlBookQueries(settings.mysql_url)
     threads = Bounded("MySQL")
     files = StaticFiles()
     pages = Pages(files, DESKS)
     live = Live(settings, search, pages.panel, {desk.name: desk.panels for desk in DESKS if desk.panels}, book=book)
-    console = Console(settings, pages, live, search)
+    console = Console(settings, pages, live, search, alerts)
     figures = health.Figures(live)
 
     @asynccontextmanager
@@ -40,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await live.stop()
         await search.close()
+        await alerts.close()
         threads.close()
         book.close()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import APIRouter
 
 from koban.settings import Settings
+from sinks.alert_search import AlertSearch
 from sinks.payment_search import PaymentSearch
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Console(NamedTuple):
     pages: Pages
     live: Live
     search: PaymentSearch
+    alerts: AlertSearch
 
 
 class Desk(NamedTuple):

@@ -70,6 +70,14 @@ def address(request: Request, path: str | None = None, **changes: str | None) ->
     return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
+def toggled(request: Request, name: str, value: str) -> str:
+    """This page's address with a value of a repeated parameter added, or taken out when it is there; from the start."""
+    pair = (name, value)
+    kept = [each for each in request.query_params.multi_items() if each[0] != "cursor" and each[1]]
+    kept = [each for each in kept if each != pair] if pair in kept else [*kept, pair]
+    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
+
+
 def _chosen(request: Request, name: str) -> str | None:
     for asked in (request.query_params.get(name), request.cookies.get(name)):
         if asked in _CHOICES[name]:

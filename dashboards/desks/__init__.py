@@ -13,16 +13,20 @@ To add a desk:
    ``board`` and begins with ``parts.head``, which tells how fresh it is; ``parts.nothing`` is what it shows when there
    is nothing, when it is late, or when its source is down. What a panel shows is asked for by a poller
    (``sources/``), never while a page is rendered.
+4. A list is a ``Listing`` (``listing.py``) and a source that answers it: ``list_routes`` makes its page and the same
+   address as ``.json``, ``.csv`` and ``.parquet``; its filters, order and place are in the address. Rows that are all
+   at hand are answered by ``select``. ``alerts.py`` is the example.
 """
 
 from __future__ import annotations
 
 from dashboards.console import Desk
-from dashboards.desks import ledger, live, operations, payments
+from dashboards.desks import alerts, ledger, live, operations, payments
 
 DESKS: tuple[Desk, ...] = (
     Desk("live", "/", live.routes, ("banner", "kpis", "flow", "intake", "payments", "balances", "alerts", "campaigns")),
     Desk("payments", "/payments", payments.routes),
+    Desk("alerts", "/alerts", alerts.routes),
     Desk("ledger", "/ledger", ledger.routes, ("banner", "books", "trial", "lanes", "seals")),
     Desk("operations", "/operations", operations.routes, ("banner", "flow", "intake", "components", "letters")),
 )

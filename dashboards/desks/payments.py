@@ -1,4 +1,4 @@
-"""Payments: the search, as a page and as JSON, and a payment's own page."""
+"""Payments: the search, as a page and as data, and a payment's own page."""
 
 from __future__ import annotations
 
@@ -9,16 +9,51 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import QueryParams
 
+from dashboards.chips import chips
 from dashboards.console import Console
+from dashboards.exports import FORMS
+from dashboards.list_routes import add_file, answered, shown
+from dashboards.listing import Asked, BadListError, Column, FacetValue, Listing, Slice, asked
+from dashboards.view import address
 from koban.business_time import to_datetime
 from koban.search.document import PaymentDocument, Step
-from koban.search.query import CHARACTERS_MAX, Chip, Field, Query, parse
-from koban.search.request import PAGE_DEFAULT, CursorError, Scope
-from koban.search.times import day_label
+from koban.search.query import CHARACTERS_MAX, Query, parse
+from koban.search.request import FACETS, CursorError, Scope, Sort, facet_chip
 from schemas.errors import Transient
 from sinks.payment_search import Found, PaymentSearch
 
 _ID_CHARACTERS_MAX = 64
+_LABELS = {
+    **{word: f"status.{word}" for word in ("completed", "authorized", "refunded", "canceled", "voided", "expired")},
+    **{word: f"kind.{word}" for word in ("points", "voucher", "card", "paylater")},
+    "balance": "kind.money",
+}
+
+PAYMENTS = Listing(
+    name="payments",
+    path="/payments",
+    columns=(
+        Column("occurred_at_us", "moment", sorts=True),
+        Column("payment_id", "number"),
+        Column("store_name"),
+        Column("terminal_id", "mono"),
+        Column("merchant_id", "merchant"),
+        Column("kinds", "kinds"),
+        Column("status", "status"),
+        Column("amount_minor", "yen", sorts=True),
+        Column("net_minor", "yen"),
+        Column("gross_minor", "yen", shown=False),
+        Column("canceled_minor", "yen", shown=False),
+        Column("refunded_minor", "yen", shown=False),
+        Column("refund_pending_minor", "yen", shown=False),
+        Column("wallet_id", "mono", shown=False),
+        Column("store_id", "mono", shown=False),
+        Column("code", "mono", shown=False),
+        Column("version", "count", shown=False),
+    ),
+    key="payment_id",
+    order=Sort.NEWEST.value,
+)
 
 
 def routes(console: Console) -> APIRouter:
@@ -28,19 +63,30 @@ def routes(console: Console) -> APIRouter:
 
     @router.get("/payments")
     async def page(request: Request) -> Response:
-        wanted = Wanted(request.query_params)
-        found, trouble, status = await wanted.found(search)
-        hits = [PaymentDocument.with_all_fields(hit) for hit in found.hits] if found else []
-        answer = {"wanted": wanted, "found": found, "hits": hits, "trouble": trouble, "chips": wanted.chips()}
-        return pages.page(request, "payments.html.j2", status=status, desk="payments", **answer)
+        try:
+            wanted = Wanted(request.query_params)
+            found, trouble = await wanted.found(search), ""
+        except BadListError:
+            return pages.error(request, 400, "error.cursor", title="error.bad", desk="payments")
+        except Transient:
+            found, trouble = None, "search.down"
+        values = shown(request, PAYMENTS, wanted.ask, _slice(found))
+        values |= {"wanted": wanted, "found": found, "trouble": trouble, "chips": chips(wanted.query)}
+        values["facets"] = _facets(request, wanted.query, found)
+        return pages.page(request, "payments.html.j2", status=503 if trouble else 200, desk="payments", **values)
 
     @router.get("/payments.json")
     async def listing(request: Request) -> Response:
-        wanted = Wanted(request.query_params)
-        found, trouble, status = await wanted.found(search)
-        if found is None:
-            return JSONResponse({"error": trouble}, status)
-        return JSONResponse(wanted.answer(found))
+        async def answer() -> Response:
+            return JSONResponse(_answer(await Wanted(request.query_params).found(search)))
+
+        return await answered(answer)
+
+    async def source(request: Request, ask: Asked) -> Slice:
+        return _slice(await Wanted(request.query_params).found(search, ask))
+
+    for form in FORMS:
+        add_file(router, PAYMENTS, source, form)
 
     @router.get("/payments/{number}.json")
     async def payment_data(number: str) -> Response:
@@ -63,41 +109,63 @@ def routes(console: Console) -> APIRouter:
 
 
 class Wanted:
-    """What an address asks for."""
+    """What an address asks for. Raises BadListError."""
 
     def __init__(self, parameters: QueryParams) -> None:
+        self.ask = asked(parameters, PAYMENTS)
         self.text = parameters.get("q", "")[: CHARACTERS_MAX + 1]
         self.merchant = parameters.get("merchant", "")[:_ID_CHARACTERS_MAX]
-        self.cursor = parameters.get("cursor") or None
         self.query: Query = parse(self.text, time.time_ns() // 1000)
 
-    async def found(self, search: PaymentSearch) -> tuple[Found | None, str, int]:
-        """The answer, else a message key and a status."""
+    async def found(self, search: PaymentSearch, ask: Asked | None = None) -> Found:
+        """The answer, or that to another page of the same. Raises Transient, BadListError for a cursor."""
+        ask = ask or self.ask
         scope = Scope.of_merchant(self.merchant) if self.merchant else Scope.operator()
         try:
-            return await search.search(self.query, scope, size=PAGE_DEFAULT, cursor=self.cursor), "", 200
-        except CursorError:
-            return None, "error.cursor", 400
-        except Transient:
-            return None, "search.down", 503
+            return await search.search(self.query, scope, size=ask.size, cursor=ask.cursor, sort=Sort(ask.sort))
+        except CursorError as error:
+            raise BadListError(str(error)) from error
 
-    def answer(self, found: Found) -> dict[str, Any]:
-        """The answer as other programs read it."""
-        complete_to = found.complete_to_us
-        return {
-            "total": found.total,
-            "totals": found.totals,
-            "hits": found.hits,
-            "next": found.next,
-            "complete_to": None if complete_to is None else to_datetime(complete_to).isoformat(),
-        }
 
-    def chips(self) -> list[dict[str, Any]]:
-        """Each part of the meaning: a message with its values, and the text that remains without it."""
-        return [
-            {**_chip(chip), "negated": chip.negated, "rest": self.query.without(at).text()}
-            for at, chip in enumerate(self.query.chips)
+def _answer(found: Found) -> dict[str, Any]:
+    """The answer as other programs read it."""
+    complete_to = found.complete_to_us
+    return {
+        "total": found.total,
+        "totals": found.totals,
+        "hits": found.hits,
+        "facets": found.facets,
+        "next": found.next,
+        "complete_to": None if complete_to is None else to_datetime(complete_to).isoformat(),
+    }
+
+
+def _slice(found: Found | None) -> Slice:
+    if found is None:
+        return Slice((), 0, None, {})
+    return Slice([PaymentDocument.with_all_fields(hit) for hit in found.hits], found.total, found.next, {})
+
+
+def _facets(request: Request, query: Query, found: Found | None) -> dict[str, list[FacetValue]]:
+    """Words of the query language with how many payments each would find; a link writes or deletes the word."""
+    shown: dict[str, list[FacetValue]] = {}
+    for field in FACETS:
+        counts = found.facets.get(field.value, {}) if found else {}
+        chips = {word: facet_chip(field, word) for word in counts}
+        values = [
+            FacetValue(
+                word, count, query.has(chips[word]), _with(request, query.toggled(chips[word])), label=_LABELS[word]
+            )
+            for word, count in counts.items()
+            if count or query.has(chips[word])
         ]
+        if values:
+            shown[field.value] = values
+    return shown
+
+
+def _with(request: Request, query: Query) -> str:
+    return address(request, q=query.text(), cursor=None)
 
 
 async def _document(search: PaymentSearch, number: str) -> tuple[dict[str, Any] | None, int]:
@@ -112,45 +180,3 @@ async def _document(search: PaymentSearch, number: str) -> tuple[dict[str, Any] 
 
 def _step(step: list[Any]) -> dict[str, Any]:
     return dict(zip(Step.__struct_fields__, step, strict=False))
-
-
-def _chip(chip: Chip) -> dict[str, Any]:
-    """A message key, its plain values, and values that are messages or amounts themselves."""
-    match chip.field:
-        case Field.AT:
-            return _time(chip)
-        case Field.AMOUNT | Field.REFUNDED:
-            return {"key": _bounds_key(chip), "what": f"chip.{chip.field.value}", "low": chip.low, "high": chip.high}
-        case Field.NUMBER_OR_AMOUNT:
-            return {"key": "chip.number_or_amount", "values": {"values": chip.values[0]}, "low": chip.low}
-        case Field.STATUS | Field.PAID_WITH:
-            prefix = "status" if chip.field is Field.STATUS else "kind"
-            return {"key": f"chip.{chip.field.value}", "messages": [f"{prefix}.{value}" for value in chip.values]}
-        case _:
-            return {"key": f"chip.{chip.field.value}", "values": {"values": ", ".join(chip.values)}}
-
-
-def _time(chip: Chip) -> dict[str, Any]:
-    """Bounds as people read them: whole days by their dates, else the first moment that is no longer meant."""
-    if chip.low is None or chip.high is None:
-        bound = {"low": day_label(chip.low)} if chip.low is not None else {"high": day_label((chip.high or 0) + 1)}
-        return {"key": "chip.at_from" if chip.low is not None else "chip.at_to", "values": bound}
-    low, high = day_label(chip.low), day_label(chip.high + 1)
-    if not low.endswith(_MIDNIGHT) or not high.endswith(_MIDNIGHT):
-        end = high.removeprefix(low[: -len(_MIDNIGHT)]).strip()
-        return {"key": "chip.at", "values": {"low": low, "high": end}}
-    first, last = low.removesuffix(_MIDNIGHT), day_label(chip.high)[: -len(_MIDNIGHT)]
-    if first == last:
-        return {"key": "chip.day", "values": {"day": first}}
-    return {"key": "chip.days", "values": {"first": first, "last": last}}
-
-
-_MIDNIGHT = " 00:00"
-
-
-def _bounds_key(chip: Chip) -> str:
-    if chip.low == chip.high:
-        return "chip.exact"
-    if chip.low is not None and chip.high is not None:
-        return "chip.between"
-    return "chip.least" if chip.low is not None else "chip.most"
