@@ -112,6 +112,8 @@ class LetterRow(msgspec.Struct, frozen=True):
     stage: str
     producer: str
     origin: str
+    place: str
+    """Where the letter lies, as its page is addressed."""
 
 
 class Board(msgspec.Struct, frozen=True):
@@ -326,6 +328,7 @@ def _letter_row(seen: Seen) -> LetterRow | None:
         stage=letter.stage,
         producer=letter.producer,
         origin=f"{letter.origin_topic}/{letter.origin_partition}@{letter.origin_offset}",
+        place=f"{seen.partition}:{seen.offset}",
     )
 
 

@@ -22,6 +22,13 @@ from dashboards.language import message
 from dashboards.static_files import StaticFiles
 from dashboards.view import ZONES, View, address, remember, view_of
 
+STAGES = frozenset(
+    (
+        *("gate", "ledger", "seals", "book", "search_index", "alerts"),
+        *("fraud_patterns", "cashback", "volumes", "lake"),
+    )
+)
+"""Stages and jobs that have a text ``node.<name>``; others are shown by their names."""
 TEMPLATES = Path(__file__).parent / "templates"
 HTMX_CONFIG = json.dumps({"includeIndicatorCSS": False, "defaultTimeout": 10_000})
 """The style is in koban.css."""
@@ -48,6 +55,7 @@ class Pages:
             "static": files.address,
             "urlencode": urlencode,
             "desks": tuple(desks),
+            "stage_names": STAGES,
             "htmx_config": HTMX_CONFIG,
         }
 

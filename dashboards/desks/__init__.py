@@ -28,6 +28,6 @@ DESKS: tuple[Desk, ...] = (
     Desk("payments", "/payments", payments.routes),
     Desk("alerts", "/alerts", alerts.routes),
     Desk("ledger", "/ledger", ledger.routes, ("banner", "books", "trial", "lanes", "seals")),
-    Desk("operations", "/operations", operations.routes, ("banner", "flow", "intake", "components", "letters")),
+    Desk("operations", "/operations", operations.routes, operations.PANELS),
 )
 """In the order of the rail."""
