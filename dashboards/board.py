@@ -150,8 +150,8 @@ def board(
     known_troubles: Mapping[str, float] | None = None,
     *,
     offsets: Answer = SILENT,
-    jobs: Answer = SILENT,
-    book: Answer = SILENT,
+    flink: Answer = SILENT,
+    mysql: Answer = SILENT,
     lake: Answer = SILENT,
     reports: Answer = SILENT,
     dynamodb: bool = False,
@@ -168,8 +168,8 @@ def board(
         "index": _index_freshness(now, index),
         "platform": freshness(now, platform),
         "offsets": freshness(now, offsets, OFFSETS_STALE_S),
-        "jobs": freshness(now, jobs, OFFSETS_STALE_S),
-        "book": freshness(now, book),
+        "flink": freshness(now, flink, OFFSETS_STALE_S),
+        "mysql": freshness(now, mysql),
     }
     components: dict[str, Component] = platform.value or {}
     return Board(
@@ -192,12 +192,12 @@ def board(
         components=components,
         troubles=_troubles(fresh, nodes, broken(components), now, known_troubles or {}),
         offsets=offsets.value,
-        jobs=jobs.value or {},
+        jobs=flink.value or {},
         stores=stores(
             now,
             fresh["index"],
             found.payments if found else None,
-            book,
+            mysql,
             lake,
             lag_of(offsets.value, "lake"),
             dynamodb=dynamodb,

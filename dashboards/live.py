@@ -62,13 +62,13 @@ class Live:
             "index": Poller("index", Index(search).ask),
             "platform": Poller("platform", Platform(settings.data_dir).ask),
             "offsets": Poller("offsets", self._groups.ask, every_s=offsets.EVERY_S, timeout_s=offsets.TIMEOUT_S),
-            "jobs": Poller("jobs", self.jobs.ask, every_s=jobs.EVERY_S, timeout_s=jobs.TIMEOUT_S),
+            "flink": Poller("flink", self.jobs.ask, every_s=jobs.EVERY_S, timeout_s=jobs.TIMEOUT_S),
             "lake": Poller("lake", stores.Lake(settings).ask, every_s=stores.LAKE_EVERY_S),
             "reports": Poller("reports", self.reports.ask, every_s=reports.EVERY_S),
         }
         if book is not None:
             asked = stores.Book(settings, book, self._book_threads)
-            self.pollers["book"] = Poller("book", asked.ask, every_s=stores.EVERY_S, timeout_s=stores.TIMEOUT_S)
+            self.pollers["mysql"] = Poller("mysql", asked.ask, every_s=stores.EVERY_S, timeout_s=stores.TIMEOUT_S)
         self.viewers = 0
         self.history: deque[float] = deque(maxlen=HISTORY_TICKS)
         """Events a second at the gate, a value a tick."""

@@ -94,6 +94,11 @@ class Jobs:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def settled(self) -> dict[str, Errand]:
+        """Every job's last errand, once none is under way."""
+        await asyncio.gather(*self._tasks)
+        return dict(self._errands)
+
     async def close(self) -> None:
         """Leave. What was begun goes on in Flink."""
         for task in self._tasks:
