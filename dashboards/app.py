@@ -16,24 +16,28 @@ from dashboards.desks import DESKS
 from dashboards.guards import add_guards
 from dashboards.live import Live
 from dashboards.pages import Pages
-from dashboards.sources.bounded import Bounded
+from dashboards.sources.catalogue import Sources, sources
+from dashboards.sources.jobs import Jobs
+from dashboards.sources.reports import Reports
 from dashboards.static_files import PREFIX, StaticFiles
 from koban.settings import Settings
-from sinks.alert_search import AlertSearch
-from sinks.mysql_book_queries import MySqlBookQueries
-from sinks.payment_search import PaymentSearch
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application. It begins to poll when the server begins, and stops with it."""
-    search = PaymentSearch(settings.opensearch_url)
-    alerts = AlertSearch(settings.opensearch_url)
-    book = MySqlBookQueries(settings.mysql_url)
-    threads = Bounded("MySQL")
+def create_app(settings: Settings, asked: Sources | None = None) -> FastAPI:
+    """The application over the sources that settings name, or over others. It polls while the server runs."""
+    asked = asked or sources(settings)
     files = StaticFiles()
     pages = Pages(files, DESKS)
-    live = Live(settings, search, pages.panel, {desk.name: desk.panels for desk in DESKS if desk.panels}, book=book)
-    console = Console(settings, pages, live, search, alerts)
+    live = Live(asked.polled, pages.panel, {desk.name: desk.panels for desk in DESKS if desk.panels})
+    console = Console(
+        settings,
+        pages,
+        live,
+        asked.search,
+        asked.alerts,
+        asked.jobs or Jobs(settings),
+        asked.reports or Reports(settings),
+    )
     figures = health.Figures(live)
 
     @asynccontextmanager
@@ -41,16 +45,13 @@ def create_app(settings: Settings) -> FastAPI:
         live.start()
         yield
         await live.stop()
-        await search.close()
-        await alerts.close()
-        threads.close()
-        book.close()
+        await asked.close()
 
     app = FastAPI(title="Koban", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.console = console
     add_guards(app, settings, figures.seconds)
     app.mount(PREFIX, files, name="static")
-    app.mount("/v1", create_api(LedgerAnswers(book, settings.payment_partitions), threads=threads))
+    app.mount("/v1", create_api(LedgerAnswers(asked.book, settings.payment_partitions), threads=asked.threads))
     app.include_router(health.routes(figures))
     app.include_router(stream.routes(live))
     for desk in DESKS:

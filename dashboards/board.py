@@ -33,8 +33,10 @@ LAG_RECORDS_WARN = 2_000
 CHECKPOINT_S_WARN = 60.0
 JOB_LAG_S_WARN = 30.0
 """A job tells how far it has read with each checkpoint, and waits for late events before that."""
-OFFSETS_STALE_S = 10.0
-"""Looks at groups and at Flink are seconds apart."""
+UPKEEP = ("offsets", "flink", "mysql", "lake_files", "reports")
+"""Sources of the operations desk. One that a console does not ask is one that was never heard of."""
+STALE_S_OF = {"offsets": 10.0, "flink": 10.0, "reports": 10.0, "lake_files": 20.0}
+"""Some sources are asked more seldom."""
 
 Tone = Literal["ok", "warn", "bad", "none"]
 T = TypeVar("T")
@@ -139,6 +141,8 @@ class Board(msgspec.Struct, frozen=True):
     jobs: dict[str, JobState] = {}
     stores: list[StoreRow] = []
     reports: dict[str, Report] = {}
+    answers: Mapping[str, Answer] = {}
+    """What other sources said, by their names."""
 
 
 def board(
@@ -148,28 +152,25 @@ def board(
     index: Answer,
     platform: Answer,
     known_troubles: Mapping[str, float] | None = None,
-    *,
-    offsets: Answer = SILENT,
-    flink: Answer = SILENT,
-    mysql: Answer = SILENT,
-    lake: Answer = SILENT,
-    reports: Answer = SILENT,
-    dynamodb: bool = False,
+    others: Mapping[str, Answer] | None = None,
 ) -> Board:
     """The page at an instant. Troubles that are known already keep the time since when."""
+    others = others or {}
     stages: dict[str, Stage] = workers.value or {}
+    offsets: Offsets | None = others.get("offsets", SILENT).value
     newest: Newest = topics.value or Newest({}, {})
     records = newest.records
     found: IndexState | None = index.value
-    nodes = {node.name: node for node in _nodes(stages, offsets.value)}
+    nodes = {node.name: node for node in _nodes(stages, offsets)}
     fresh = {
         "workers": freshness(now, workers),
         "topics": freshness(now, topics),
         "index": _index_freshness(now, index),
         "platform": freshness(now, platform),
-        "offsets": freshness(now, offsets, OFFSETS_STALE_S),
-        "flink": freshness(now, flink, OFFSETS_STALE_S),
-        "mysql": freshness(now, mysql),
+        **{
+            name: freshness(now, others.get(name, SILENT), STALE_S_OF.get(name, STALE_S))
+            for name in {**dict.fromkeys(UPKEEP), **others}
+        },
     }
     components: dict[str, Component] = platform.value or {}
     return Board(
@@ -191,18 +192,18 @@ def board(
         campaigns=_campaigns(records.get("campaigns", ()), records.get("cashback", ())),
         components=components,
         troubles=_troubles(fresh, nodes, broken(components), now, known_troubles or {}),
-        offsets=offsets.value,
-        jobs=flink.value or {},
+        offsets=offsets,
+        jobs=others.get("flink", SILENT).value or {},
         stores=stores(
             now,
             fresh["index"],
             found.payments if found else None,
-            mysql,
-            lake,
-            lag_of(offsets.value, "lake"),
-            dynamodb=dynamodb,
+            others.get("mysql", SILENT),
+            others.get("lake_files", SILENT),
+            lag_of(offsets, "lake"),
         ),
-        reports=reports.value or {},
+        reports=others.get("reports", SILENT).value or {},
+        answers=others,
     )
 
 

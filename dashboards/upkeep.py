@@ -57,28 +57,18 @@ def stage_of(lag: GroupLag) -> str:
 
 
 def stores(
-    now: float,
-    index: Freshness,
-    documents: int | None,
-    book: Answer,
-    lake: Answer,
-    lake_lag: Lag | None,
-    *,
-    dynamodb: bool = False,
+    now: float, index: Freshness, documents: int | None, book: Answer, lake: Answer, lake_lag: Lag | None
 ) -> list[StoreRow]:
     """The stores of the flow's end. ``index`` is as current as its slowest lane already.
 
     The lake gets no file while there are no events: an old one is late only if the lake's job is.
     """
     lake_s_warn = LAKE_S_WARN if lake_lag is None or lake_lag.seconds > LAG_S_WARN else float("inf")
-    rows = [
+    return [
         StoreRow("opensearch", index, "store.documents", documents),
         _row("mysql", now, book, _book_at, STORE_S_WARN, "store.lanes", _lanes),
         _row("lake", now, lake, _lake_at, lake_s_warn, "store.hours", _hours),
     ]
-    if dynamodb:
-        rows.append(StoreRow("dynamodb", Freshness("empty"), "store.unmarked"))
-    return rows
 
 
 def _row(

@@ -11,8 +11,8 @@ To add a desk:
    desk="<name>", ...)``. A live page extends ``live.html.j2``, is given ``console.live.panels(view_of(request),
    "<name>")`` as ``panels`` and places ``{{ panel("<panel>") }}``. Each panel is ``panels/<panel>.html.j2``, gets the
    ``board`` and begins with ``parts.head``, which tells how fresh it is; ``parts.nothing`` is what it shows when there
-   is nothing, when it is late, or when its source is down. What a panel shows is asked for by a poller
-   (``sources/``), never while a page is rendered.
+   is nothing, when it is late, or when its source is down. What a panel shows is polled (``sources/catalogue.py``),
+   never asked while a page is rendered: ``board.answers["<source>"].value``.
 4. A list is a ``Listing`` (``listing.py``) and a source that answers it: ``list_routes`` makes its page and the same
    address as ``.json``, ``.csv`` and ``.parquet``; its filters, order and place are in the address. Rows that are all
    at hand are answered by ``select``. ``alerts.py`` is the example.

@@ -28,7 +28,7 @@ def routes(console: Console) -> APIRouter:
     @router.post("/operations/doctor")
     async def examine() -> Response:
         """Calls the doctor; its report appears on the page when it is done."""
-        console.live.reports.call_doctor()
+        console.reports.call_doctor()
         return RedirectResponse("/operations", SEE_OTHER)
 
     for part in (operations_jobs, operations_letters, operations_topics):

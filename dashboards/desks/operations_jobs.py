@@ -34,7 +34,7 @@ def routes(console: Console) -> APIRouter:
         if name not in NAMES or action not in ACTIONS:
             return console.pages.error(request, 404, "error.text", desk="operations")
         try:
-            console.live.jobs.begin(name, action)
+            console.jobs.begin(name, action)
         except ErrandUnderWayError as error:
             return shown(request, name, str(error), CONFLICT)
         return RedirectResponse(f"/operations/jobs/{name}", SEE_OTHER)

@@ -13,6 +13,7 @@ import pytest
 
 from dashboards.app import create_app
 from dashboards.sources.bounded import Bounded
+from dashboards.sources.catalogue import sources
 from koban.settings import Settings
 from schemas.errors import Transient
 
@@ -70,12 +71,12 @@ def test_the_console_answers_beside_stores_that_hang(silent: int, tmp_path: Path
     )
 
     async def ask() -> httpx.Response:
-        app = create_app(settings)
+        asked = sources(settings)
+        app = create_app(settings, asked)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080") as client:
             async with asyncio.timeout(60):  # a hang is what fails here; how fast it is belongs to the benchmark
                 answer = await client.get(path)
-        await app.state.console.search.close()
-        await app.state.console.live.stop()
+        await asked.close()
         return answer
 
     answer = asyncio.run(ask())

@@ -19,6 +19,7 @@ from dashboards.board import board
 from dashboards.desks import operations_letters
 from dashboards.desks.operations_letters import meant, readable
 from dashboards.sources import reports
+from dashboards.sources.catalogue import sources
 from dashboards.sources.index import IndexState
 from dashboards.sources.jobs import Errand, JobState
 from dashboards.sources.offsets import GroupLag, Offsets, TopicState
@@ -51,7 +52,8 @@ class Client:
                 "KOBAN_CONSOLE_URL": "http://127.0.0.1:8080",
             }
         )
-        self.app = create_app(self.settings)
+        self._sources = sources(self.settings)
+        self.app = create_app(self.settings, self._sources)
         self.live = self.app.state.console.live
         transport = httpx.ASGITransport(self.app)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
@@ -68,9 +70,7 @@ class Client:
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())
-        self._runner.run(self.app.state.console.search.close())
-        self._runner.run(self.app.state.console.alerts.close())
-        self._runner.run(self.live.stop())
+        self._runner.run(self._sources.close())
 
 
 @pytest.fixture
@@ -121,9 +121,11 @@ def filled(**answers: Answer) -> Any:
         "offsets": Answer(offsets(), at=NOW),
         "flink": Answer(JOBS, at=NOW),
         "mysql": Answer(BookState(lanes=4, complete_to=NOW - 2), at=NOW),
-        "lake": Answer(LakeState(hours=3, newest_hour="dt=2025-11-22/hour=12", newest_file_at=NOW - 9), at=NOW),
+        "lake_files": Answer(LakeState(hours=3, newest_hour="dt=2025-11-22/hour=12", newest_file_at=NOW - 9), at=NOW),
     }
-    return board(NOW, **(known | answers))
+    said = known | answers
+    first = [said.pop(name) for name in ("workers", "topics", "index", "platform")]
+    return board(NOW, *first, None, said)
 
 
 def test_the_desk_shows_what_is_measured_and_names_what_is_not_well(client: Client) -> None:
@@ -163,7 +165,7 @@ def test_a_reader_that_is_late_in_time_is_a_trouble_however_few_its_records(clie
 def test_sources_that_are_down_are_told_on_each_panel(client: Client, lang: str) -> None:
     """No figure is shown that nobody said."""
     silent = Answer(down_since=NOW - 30, reason="no answer within 2 s")
-    names = ("workers", "topics", "index", "platform", "offsets", "flink", "mysql", "lake")
+    names = ("workers", "topics", "index", "platform", "offsets", "flink", "mysql", "lake_files")
     client.live.board = filled(**dict.fromkeys(names, silent))
     text = client.get(f"/operations?lang={lang}").text
     assert text.count("11:59:30") >= len(names)
@@ -175,7 +177,7 @@ def test_a_lake_without_events_is_not_late(client: Client) -> None:
     old = Answer(LakeState(hours=3, newest_hour="h", newest_file_at=NOW - 900), at=NOW)
 
     def state(**answers: Answer) -> str:
-        return next(row.fresh.state for row in filled(lake=old, **answers).stores if row.name == "lake")
+        return next(row.fresh.state for row in filled(lake_files=old, **answers).stores if row.name == "lake")
 
     assert state() == "ok"
     assert state(offsets=Answer(offsets(seconds=90, records=5), at=NOW)) == "behind"
@@ -350,7 +352,7 @@ def test_a_job_is_stopped_and_resumed_from_its_page(client: Client) -> None:
 def errand(client: Client, name: str) -> Errand:
     """A job's errand once it is done."""
 
-    errands: dict[str, Errand] = client.run(client.live.jobs.settled())
+    errands: dict[str, Errand] = client.run(client.app.state.console.jobs.settled())
     return errands[name]
 
 
@@ -363,11 +365,11 @@ def test_reports_are_kept_and_shown_with_their_age(client: Client, tmp_path: Pat
         reports.Checked(name="python", ok=True, detail="3.11.7"),
     ]
     reports.write(tmp_path, "doctor", 1.5, checks)
-    found = client.run(client.live.reports.ask())
+    found = client.run(client.app.state.console.reports.ask())
     assert found["doctor"].ok is False
     assert time.time() - found["doctor"].at < 3600
     client.live.board = filled(reports=Answer(found, at=NOW))
-    client.live._tick += 1
+    client.live.ticks += 1
     text = client.get("/operations?lang=en").text
     for part in ("1 of 2 hold", "end other programs", "something is wrong"):
         assert part in text, part

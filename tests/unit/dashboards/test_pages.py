@@ -14,6 +14,7 @@ import pytest
 from dashboards.app import create_app
 from dashboards.board import Answer, board
 from dashboards.listing import PAGE_ROWS_MAX
+from dashboards.sources.catalogue import sources
 from dashboards.sources.workers import Stage
 from koban.search.query import Query
 from koban.search.request import Scope, Sort, cursor_of
@@ -75,7 +76,8 @@ class Console:
 
     def __init__(self, runner: asyncio.Runner, folder: Path) -> None:
         self._runner = runner
-        self.app = create_app(settings(folder))
+        self._sources = sources(settings(folder))
+        self.app = create_app(settings(folder), self._sources)
         transport = httpx.ASGITransport(self.app)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
 
@@ -84,9 +86,7 @@ class Console:
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())
-        self._runner.run(self.app.state.console.search.close())
-        self._runner.run(self.app.state.console.alerts.close())
-        self._runner.run(self.app.state.console.live.stop())
+        self._runner.run(self._sources.close())
 
 
 @pytest.fixture
