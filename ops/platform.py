@@ -116,6 +116,7 @@ class Platform:
         self._say(f"preparing {', '.join(new) or 'nothing new'} in {self.data_dir}")
         roster.prepare(here, new)
         site.save(here)
+        site.write_targets(here)
         self._supervisor.config_file.write_text(configuration(here, roster.components(here).values()), "utf-8")
         if not running:
             self._supervisor.launch({**os.environ, MARK: str(self.data_dir)})

@@ -101,6 +101,19 @@ def save(site: Site) -> None:
     fresh.rename(path)
 
 
+def write_targets(site: Site) -> None:
+    """Writes ``run/targets.json``: where each process has its ``/metrics``, as Prometheus reads it."""
+    ports = {**site.metrics_ports, "console": site.ports["console"]}
+    if "keeper" in site.ports:
+        ports["keeper"] = site.ports["keeper"]
+    chosen = {name: port for name, port in ports.items() if name in site.components or name == "keeper"}
+    targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"process": name}} for name, port in chosen.items()]
+    path = site.run / "targets.json"
+    fresh = path.with_suffix(".json.new")
+    fresh.write_text(json.dumps(targets, indent=1) + "\n", "utf-8")
+    fresh.rename(path)
+
+
 def merged_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings of the environment over those of the platform in its data directory over the defaults."""
     data_dir = Settings.from_environ(environ).data_dir.absolute()
