@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dashboards.console import Console
-from dashboards.desks import operations_jobs, operations_letters, operations_topics
+from dashboards.desks import operations_jobs, operations_letters, operations_topics, operations_trace
 from dashboards.view import view_of
 
 SEE_OTHER = 303
@@ -31,6 +31,6 @@ def routes(console: Console) -> APIRouter:
         console.reports.call_doctor()
         return RedirectResponse("/operations", SEE_OTHER)
 
-    for part in (operations_jobs, operations_letters, operations_topics):
+    for part in (operations_jobs, operations_letters, operations_topics, operations_trace):
         router.include_router(part.routes(console))
     return router

@@ -53,6 +53,7 @@ MADE = {
     *(f"family.{family}" for family in FAMILIES),
     *(f"verdict.{verdict}" for verdict in ("balanced", "out")),
     *(f"intake.{part}" for part in ("valid", "duplicates", "dead_letters", "waiting")),
+    *(f"trace.{store}" for store in ("index", "kafka")),
     *(f"health.{health}" for health in ("healthy", "starting", "waiting", "unhealthy")),
 }
 """Keys that are put together of parts."""

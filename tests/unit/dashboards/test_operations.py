@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from kafka.errors import KafkaConnectionError
 
 from dashboards.app import create_app
 from dashboards.board import board
-from dashboards.desks import operations_letters
+from dashboards.desks import operations_letters, operations_trace
 from dashboards.desks.operations_letters import meant, readable
 from dashboards.sources import reports
 from dashboards.sources.catalogue import sources
@@ -31,6 +32,8 @@ from jobs import holds
 from koban.settings import Settings
 from streams import dead_letters
 from streams.dead_letters import Fate, Letter, Place, Replay
+from streams.tracing.record import LogRecord
+from streams.tracing.story import Trace
 from tests.unit.koban.gate.examples import raw
 from tests.unit.streams.dead_letters.test_mending import letter
 
@@ -383,3 +386,40 @@ def test_a_report_is_no_reason_to_fail(tmp_path: Path) -> None:
     reports.file_of(tmp_path, "verify").write_text("{")
     assert reports.read(tmp_path, "verify") is None
     assert operations_letters.LETTERS.key == "place"
+
+
+def test_a_payment_is_traced_through_the_stages(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the times of its events in the index, with how long each stage took; the same as data."""
+    asked: list[list[int]] = []
+
+    def nearby(_: Settings, payment_id: str, times_ms: list[int], *, within_s: float) -> tuple[Trace, bool]:
+        asked.append(times_ms)
+        found = Trace(payment_id)
+        for topic, after_us in (("payments", 0), ("payments-valid", 41_000), ("journal", 90_000)):
+            value = {"event_type": "PaymentCompleted", "correlation_id": payment_id, "lines": [], "amount_minor": 1200}
+            headers = {"koban_at_us": str(int(NOW * 1e6) + after_us).encode()}
+            found.take([LogRecord(topic, 1, 7, int(NOW * 1000), None, json.dumps(value).encode(), headers)])
+        return found, True
+
+    async def payment(*_: Any) -> dict[str, Any]:
+        story = [[1, 5, "e-1", "PaymentCompleted", 1200, None, 1, 7, int(NOW * 1e6)]]
+        return {"status": "completed", "amount_minor": 1200, "version": 1, "story": story}
+
+    monkeypatch.setattr(operations_trace, "trace_nearby", nearby)
+    monkeypatch.setattr(type(client.app.state.console.search), "payment", payment)
+    text = client.get("/operations/trace?payment=0472993188201143902&lang=en").text
+    for part in ("41 ms", "90 ms", "payments-valid</a>/1@7", "PaymentCompleted", "completed"):
+        assert part in text, part
+    assert asked == [[int(NOW * 1000)]]
+    document = client.get("/operations/trace.json?payment=0472993188201143902").json()
+    assert [hop["topic"] for hop in document["hops"]] == ["payments", "payments-valid", "journal"]
+    assert document["complete"] is True
+
+
+def test_a_trace_with_its_stores_down_says_so(client: Client) -> None:
+    """Neither index nor brokers answer: that is what is told, not that there is no such payment."""
+    answer = client.get("/operations/trace?payment=0472993188201143902&lang=en")
+    assert answer.status_code == 503
+    assert "The search index does not answer" in answer.text
+    assert "Kafka did not answer within two seconds" in answer.text
+    assert client.get("/operations/trace?lang=en").status_code == 200
