@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from dashboards.board import Answer, Board, board
+from dashboards.series import Series
 from dashboards.sources.catalogue import Polled
 from dashboards.sources.poller import Poller
 from dashboards.view import View
 
 TICK_S = 1.0
-HISTORY_TICKS = 90
 VIEWERS_MAX = 100
 
-Render = Callable[[str, View, Board, Sequence[float]], str]
+Render = Callable[[str, View, Board, Series], str]
 
 
 class Live:
@@ -33,8 +32,7 @@ class Live:
             name: Poller(name, one.ask, every_s=one.every_s, timeout_s=one.timeout_s) for name, one in polled.items()
         }
         self.viewers = 0
-        self.history: deque[float] = deque(maxlen=HISTORY_TICKS)
-        """Events a second at the gate, a value a tick."""
+        self.series = Series()
         self._render = render
         self.ticks = 0
         self._ticked = asyncio.Condition()
@@ -60,7 +58,7 @@ class Live:
         view = view.of_panels
         tick, panels = self._rendered.get((desk, view), (-1, {}))
         if tick != self.ticks:
-            panels = {name: self._render(name, view, self.board, list(self.history)) for name in self.desks[desk]}
+            panels = {name: self._render(name, view, self.board, self.series) for name in self.desks[desk]}
             self._rendered[desk, view] = (self.ticks, panels)
         return panels
 
@@ -82,8 +80,7 @@ class Live:
         while True:
             await asyncio.sleep(TICK_S)
             self.board = self._look(self.board.troubles)
-            gate = self.board.nodes.get("gate")
-            self.history.append((gate and gate.rate_per_s) or 0.0)
+            self.series.add(self.board.now, self.board.nodes)
             self.ticks += 1
             async with self._ticked:
                 self._ticked.notify_all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from dashboards import formats
 from dashboards.board import Board
 from dashboards.console import Desk
 from dashboards.language import message
+from dashboards.series import Series
 from dashboards.static_files import StaticFiles
 from dashboards.view import ZONES, View, address, remember, view_of
 
@@ -66,9 +67,9 @@ class Pages:
             lang=view.language, theme=view.theme, zone=view.zone, t=texts, **values
         )
 
-    def panel(self, name: str, view: View, board: Board, history: Sequence[float]) -> str:
+    def panel(self, name: str, view: View, board: Board, series: Series) -> str:
         """A live panel's inner markup."""
-        return self.render(f"panels/{name}.html.j2", view, board=board, history=history)
+        return self.render(f"panels/{name}.html.j2", view, board=board, series=series)
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """A whole page; what the address asks for in language, theme or zone is remembered.

@@ -24,7 +24,12 @@ from dashboards.console import Desk
 from dashboards.desks import alerts, ledger, live, operations, payments
 
 DESKS: tuple[Desk, ...] = (
-    Desk("live", "/", live.routes, ("banner", "kpis", "flow", "intake", "payments", "balances", "alerts", "campaigns")),
+    Desk(
+        "live",
+        "/",
+        live.routes,
+        ("banner", "kpis", "pace", "flow", "intake", "payments", "balances", "alerts", "campaigns"),
+    ),
     Desk("payments", "/payments", payments.routes),
     Desk("alerts", "/alerts", alerts.routes),
     Desk("ledger", "/ledger", ledger.routes, ("banner", "books", "trial", "lanes", "seals")),

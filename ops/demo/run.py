@@ -50,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     users: int
     merchants: int
     check: bool
+    extras: tuple[str, ...] = ()
+    """Optional engines."""
 
 
 @dataclass
@@ -93,7 +95,7 @@ def run(
     Raises PlatformError when the platform does not come up. The platform is left running; the caller stops it.
     """
     began = time.time()
-    start_up = _StartUp(platform)
+    start_up = _StartUp(platform, plan.extras)
     start_up.start()
     settings = start_up.wait_for(NEEDED_FOR_TRAFFIC)
     probe = Probe(settings)
@@ -169,8 +171,9 @@ def counts(settings: Settings) -> dict[str, int]:
 class _StartUp:
     """Brings the platform up in a thread of its own, so that traffic can start before the last job runs."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, extras: tuple[str, ...]) -> None:
         self._platform = platform
+        self._extras = extras
         self._settings: Settings | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._up, daemon=True)
@@ -180,7 +183,9 @@ class _StartUp:
 
     def _up(self) -> None:
         try:
-            self._settings = self._platform.up(environ={**SHORT_WINDOWS, **os.environ}, timeout_s=START_S_MAX)
+            self._settings = self._platform.up(
+                extras=self._extras, environ={**SHORT_WINDOWS, **os.environ}, timeout_s=START_S_MAX
+            )
         except BaseException as error:  # handed to the thread that waits
             self._error = error
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.world import PAYMENTS, World, number_of
+from tests.console.world import PAYMENTS, World, number_of, wait_until
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 SERIOUS = ("serious", "critical")
@@ -62,7 +62,7 @@ def test_everybody_can_use_a_page(look: Look, path: str, language: str) -> None:
 def test_a_page_keeps_its_own_policy(look: Look, path: str) -> None:
     """With the policy in force nothing is refused, so nothing inline or foreign is asked for."""
     page = look(path, expect=PAGES[path])
-    page.wait_for_function("typeof htmx === 'object'")
+    assert page.evaluate("typeof htmx") == "object"
     if path in LIVE:
         page.wait_for_selector("koban-live[data-begun]")
 
@@ -232,7 +232,7 @@ def test_a_source_that_is_down_is_named(look: Look, world: World, source: str) -
     world.down.add(source)
     page.wait_for_selector(".banner.warn")
     if source != "index":
-        page.wait_for_selector(".fresh.down:has-text('source down since')")
+        page.wait_for_selector(".fresh.down:visible:has-text('source down since')")
         assert page.query_selector("main table.rows") is not None, "what was known is still shown"
     world.down.clear()
     page.wait_for_selector(".banner.warn", state="detached")
@@ -278,3 +278,39 @@ def test_without_scripts_everything_can_be_read(look: Look) -> None:
     assert "store: 渋谷" in page.inner_text(".chips")
     page.click(".facet a:has-text('refunded')")
     assert "status: refunded" in page.inner_text(".chips")
+
+
+def test_charts_draw_what_comes(look: Look) -> None:
+    """Lines grow while the page is open, and the table below says the same."""
+    page = look("/?lang=en")
+    page.wait_for_selector("koban-chart[data-points] canvas")
+    first = int(page.get_attribute("koban-chart", "data-points"))
+    wait_until(
+        lambda: int(page.get_attribute("koban-chart", "data-points")) > first,
+        "the lines do not grow",
+        page.wait_for_timeout,
+    )
+    page.click("summary")
+    page.wait_for_selector("[data-panel=pace] td:text-is('301')")
+
+
+def test_jumping_by_keys(look: Look) -> None:
+    """/ and a page's name, or a payment's whole number, and Enter."""
+    page = look("/?lang=en")
+    page.keyboard.press("/")
+    page.keyboard.type("ledger")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/ledger")
+    page.keyboard.press("/")
+    page.keyboard.type(number_of(5))
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/payments/{number_of(5)}")
+
+
+def test_a_list_is_exported_by_key(look: Look) -> None:
+    page = look("/alerts?typology=T02&lang=en")
+    with page.expect_download() as download:
+        page.keyboard.press("e")
+    rows = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    assert len(rows) == 24
+    assert all(",T02," in row for row in rows[1:])

@@ -326,9 +326,11 @@ def served(world: World, folder: Path) -> Iterator[str]:
             thread.join(START_S_MAX)
 
 
-def wait_until(holds: Callable[[], bool], otherwise: str) -> None:
-    """Wait for something that comes about by itself. Raises AssertionError when it does not."""
+def wait_until(
+    holds: Callable[[], bool], otherwise: str, pause: Callable[[float], object] = lambda ms: time.sleep(ms / 1_000)
+) -> None:
+    """Wait for something that comes about by itself; ``pause`` takes milliseconds. Raises AssertionError."""
     deadline = time.monotonic() + START_S_MAX
     while not holds():
         assert time.monotonic() < deadline, otherwise
-        time.sleep(0.02)
+        pause(20)
