@@ -7,7 +7,7 @@ from pathlib import Path
 from dashboards.people.rights import ROLES
 from dashboards.people.roles import Role
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "people.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/people.md"
 BEGIN, END = "<!-- rights: generated -->\n", "<!-- end -->\n"
 
 

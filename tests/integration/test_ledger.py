@@ -22,11 +22,12 @@ from kafka import KafkaAdminClient, KafkaProducer
 from koban.ledger.book import Book
 from koban.ledger.facts import decode_fact
 from koban.settings import Settings
-from ops import dead_letters, topics
+from ops import topics
 from ops.audit.state import stored_hash
 from ops.kafka_log import end_offsets, read_topics
 from ops.platform import platform
 from schemas.partitioning import lane_of
+from streams import dead_letters
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
@@ -451,7 +452,10 @@ def test_bad_input_ends_as_a_named_refusal_that_can_be_replayed(rig: Rig) -> Non
     now_ms = AT_US // 1_000
     replay = dead_letters.judge(letters["too-soon"], letters["too-soon"].value, now_ms, rig.settings)
     assert replay.fate is dead_letters.Fate.VALID
-    dead_letters.send(rig.settings, [replay, replay])
+    dead_letters.send(rig.settings, [replay, replay], now_ms * 1_000)
+    (sent,) = dead_letters.fetch(rig.settings, [letters["too-soon"].place])
+    assert sent.replayed is not None
+    assert (sent.replayed.sent_to, sent.replayed.mended) == ("ledger-replays", False)
     rig.await_rest(entries=3 + 2 * 50 + 1 + 2)
     entries = Counter(entry["entry_id"] for entry in rig.read("journal"))
     assert (entries["too-soon"], entries["too-soon:reserved"], entries.most_common(1)[0][1]) == (1, 1, 1)
