@@ -14,6 +14,7 @@ from ops.bench.contest import Contender, Field, race
 from ops.bench.payments import FIRST_AT_US, PAYERS, Payment, Skew, payments, wallet_name
 from ops.bench.report import Report, Restore, Row, ratio
 from schemas.partitioning import lane_of
+from streams.transport import group_of
 
 EVENTS, EVENTS_QUICK = 1_000_000, 400_000
 RUNS, RUNS_QUICK = 5, 2
@@ -22,7 +23,7 @@ OPENING_MINOR = 1_000_000_000
 VALID = "payments-valid"
 WRITTEN = ("journal", "balances", "ledger-legs", "payments-dlq")
 READ = ("cashback",)
-GROUP = "koban-ledger"
+GROUP = group_of("ledger")
 UPDATES = 2
 """Accounts that a payment changes: the payer's and the merchant's."""
 ACCOUNTS, ACCOUNTS_QUICK = (10_000, 1_000_000, 10_000_000), (10_000, 1_000_000)
