@@ -133,6 +133,8 @@ class Board(msgspec.Struct, frozen=True):
     components: dict[str, Component]
     troubles: dict[str, float]
     """What is behind or down, and since when; what the banner says."""
+    answers: Mapping[str, Answer] = {}
+    """What other sources said, by their names."""
 
 
 def board(
@@ -142,8 +144,10 @@ def board(
     index: Answer,
     platform: Answer,
     known_troubles: Mapping[str, float] | None = None,
+    others: Mapping[str, Answer] | None = None,
 ) -> Board:
     """The page at an instant. Troubles that are known already keep the time since when."""
+    others = others or {}
     stages: dict[str, Stage] = workers.value or {}
     newest: Newest = topics.value or Newest({}, {})
     records = newest.records
@@ -154,6 +158,7 @@ def board(
         "topics": freshness(now, topics),
         "index": _index_freshness(now, index),
         "platform": freshness(now, platform),
+        **{name: freshness(now, answer) for name, answer in others.items()},
     }
     return Board(
         now=now,
@@ -174,6 +179,7 @@ def board(
         campaigns=_campaigns(records.get("campaigns", ()), records.get("cashback", ())),
         components=platform.value or {},
         troubles=_troubles(fresh, nodes, now, known_troubles or {}),
+        answers=others,
     )
 
 

@@ -1,8 +1,8 @@
-"""Figures as people read them: yen, counts, times in JST, spans."""
+"""Figures as people read them: yen, counts, times, spans."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from koban import money
 from koban.business_time import JST
@@ -42,14 +42,14 @@ def span(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min"
 
 
-def clock(at_s: float | None) -> str:
-    """Time of day in JST."""
-    return ABSENT if at_s is None else datetime.fromtimestamp(at_s, JST).strftime("%H:%M:%S")
+def clock(at_s: float | None, zone: tzinfo = JST) -> str:
+    """Time of day."""
+    return ABSENT if at_s is None else datetime.fromtimestamp(at_s, zone).strftime("%H:%M:%S")
 
 
-def moment(at_us: int | None) -> str:
-    """Day and time of day in JST, of microseconds."""
-    return ABSENT if at_us is None else datetime.fromtimestamp(at_us / 1e6, JST).strftime("%Y-%m-%d %H:%M:%S")
+def moment(at_us: int | None, zone: tzinfo = JST) -> str:
+    """Day and time of day, of microseconds."""
+    return ABSENT if at_us is None else datetime.fromtimestamp(at_us / 1e6, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def percent(basis_points: int) -> str:
@@ -65,6 +65,5 @@ def polyline(values: list[float], width: int, height: int) -> str:
 
 
 FILTERS = {
-    "yen": yen, "count": count, "rate": rate, "span": span, "clock": clock, "moment": moment, "percent": percent,
-    "polyline": polyline,
+    "yen": yen, "count": count, "rate": rate, "span": span, "percent": percent, "polyline": polyline,
 }  # fmt: skip

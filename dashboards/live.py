@@ -5,89 +5,70 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from dashboards.board import Answer, Board, board
-from dashboards.language import Language
-from dashboards.sources.index import Index
-from dashboards.sources.platform import Platform
+from dashboards.series import Series
+from dashboards.sources.catalogue import Polled
 from dashboards.sources.poller import Poller
-from dashboards.sources.topics import Topics
-from dashboards.sources.workers import Workers
-from koban.settings import Settings
-from sinks.payment_search import PaymentSearch
+from dashboards.view import View
 
 TICK_S = 1.0
-TOPICS_TIMEOUT_S = 5.0
-"""Joining a cluster takes longer than a look; nobody waits for it."""
-HISTORY_TICKS = 90
 VIEWERS_MAX = 100
 
-PANELS: dict[str, tuple[str, ...]] = {
-    "operations": (
-        *("banner", "kpis", "flow", "intake", "payments", "balances", "alerts", "letters", "campaigns", "components"),
-    ),
-    "ledger": ("banner", "books", "trial", "lanes", "seals"),
-}
-"""Desk → its live panels."""
-Render = Callable[[str, Board, Language], str]
+Render = Callable[[str, View, Board, Series], str]
 
 
 class Live:
     """Polls while the console runs; viewers wait for its ticks."""
 
-    def __init__(self, settings: Settings, search: PaymentSearch, render: Render) -> None:
-        self._topics = Topics(settings.kafka_bootstrap)
-        self._workers = Workers(settings.data_dir / "platform.json")
-        self.pollers = {
-            "workers": Poller("workers", self._workers.ask),
-            "topics": Poller("topics", self._topics.ask, timeout_s=TOPICS_TIMEOUT_S),
-            "index": Poller("index", Index(search).ask),
-            "platform": Poller("platform", Platform(settings.data_dir).ask),
+    def __init__(self, polled: Mapping[str, Polled], render: Render, desks: Mapping[str, tuple[str, ...]]) -> None:
+        self.desks = desks
+        """Desk → its live panels."""
+        self.pollers: dict[str, Poller[Any]] = {
+            name: Poller(name, one.ask, every_s=one.every_s, timeout_s=one.timeout_s) for name, one in polled.items()
         }
         self.viewers = 0
-        self.history: deque[float] = deque(maxlen=HISTORY_TICKS)
-        """Events a second at the gate, a value a tick."""
+        self.series = Series()
         self._render = render
-        self._tick = 0
+        self.ticks = 0
         self._ticked = asyncio.Condition()
-        self._rendered: dict[tuple[str, Language], tuple[int, dict[str, str]]] = {}
+        self._rendered: dict[tuple[str, View], tuple[int, dict[str, str]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.board = self._look({})
 
     def start(self) -> None:
         """Begin to poll."""
-        self._tasks = [asyncio.create_task(poller.forever()) for poller in self.pollers.values()]  # type: ignore[attr-defined]  # pollers of several values
+        self._tasks = [asyncio.create_task(poller.forever()) for poller in self.pollers.values()]
         self._tasks.append(asyncio.create_task(self._run()))
 
     async def stop(self) -> None:
-        """Stop polling and leave the sources."""
+        """Stop polling."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self._topics.close()
-        await self._workers.close()
 
-    def panels(self, language: Language, desk: str = "operations") -> dict[str, str]:
-        """Panel → its markup as of the last tick; rendered at most once a tick, desk and language."""
-        tick, panels = self._rendered.get((desk, language), (-1, {}))
-        if tick != self._tick:
-            panels = {name: self._render(name, self.board, language) for name in PANELS[desk]}
-            self._rendered[desk, language] = (self._tick, panels)
+    def panels(self, view: View, desk: str) -> dict[str, str]:
+        """Panel → its markup as of the last tick; rendered at most once a tick, desk and view."""
+        view = view.of_panels
+        tick, panels = self._rendered.get((desk, view), (-1, {}))
+        if tick != self.ticks:
+            panels = {name: self._render(name, view, self.board, self.series) for name in self.desks[desk]}
+            self._rendered[desk, view] = (self.ticks, panels)
         return panels
 
-    async def changes(self, language: Language, desk: str = "operations") -> AsyncIterator[dict[str, str]]:
+    async def changes(self, view: View, desk: str) -> AsyncIterator[dict[str, str]]:
         """What changed, a tick at a time: first every panel, then those whose markup is new."""
         shown: dict[str, str] = {}
         self.viewers += 1
         try:
             while True:
-                panels = self.panels(language, desk)
+                panels = self.panels(view, desk)
                 yield {name: markup for name, markup in panels.items() if shown.get(name) != markup}
                 shown = panels
                 async with self._ticked:
@@ -99,18 +80,25 @@ class Live:
         while True:
             await asyncio.sleep(TICK_S)
             self.board = self._look(self.board.troubles)
-            gate = self.board.nodes.get("gate")
-            self.history.append((gate and gate.rate_per_s) or 0.0)
-            self._tick += 1
+            self.series.add(self.board.now, self.board.nodes)
+            self.ticks += 1
             async with self._ticked:
                 self._ticked.notify_all()
 
     def _look(self, known_troubles: Mapping[str, float]) -> Board:
         answers = {
-            name: Answer(poller.value, poller.at, poller.down_since, poller.reason)  # type: ignore[attr-defined]  # as above
+            name: Answer(poller.value, poller.at, poller.down_since, poller.reason)
             for name, poller in self.pollers.items()
         }
-        return board(time.time(), **answers, known_troubles=known_troubles)
+        return board(
+            time.time(),
+            answers.pop("workers"),
+            answers.pop("topics"),
+            answers.pop("index"),
+            answers.pop("platform"),
+            known_troubles,
+            answers,
+        )
 
 
 def event(changes: dict[str, str]) -> bytes:

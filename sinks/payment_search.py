@@ -9,7 +9,7 @@ import msgspec
 from opensearchpy import AsyncOpenSearch, NotFoundError, OpenSearchException
 
 from koban.search.query import Query
-from koban.search.request import TOTALS, Scope, cursor_of, request
+from koban.search.request import FACETS, TOTALS, Scope, Sort, cursor_of, request
 from schemas.errors import Transient
 from sinks.opensearch_schema import ALERTS, PROGRESS
 from sinks.payment_store import ALIAS
@@ -28,6 +28,8 @@ class Found(msgspec.Struct, frozen=True):
     complete_to_us: int | None
     """Every payment that came in before this can be found; None when the indexing stage never said."""
     took_ms: int
+    facets: dict[str, dict[str, int]] = {}
+    """Field → word of the query language → its hits; given with the totals."""
 
 
 class PaymentSearch:
@@ -37,16 +39,18 @@ class PaymentSearch:
         self._timeout_s = timeout_s
         self._client = AsyncOpenSearch(hosts=[url], timeout=timeout_s, max_retries=0)
 
-    async def search(self, query: Query, scope: Scope, *, size: int, cursor: str | None = None) -> Found:
-        """One page, the newest first. Raises Transient when the index does not answer, CursorError for a bad cursor."""
-        body = request(query, scope, size=size, cursor=cursor)
+    async def search(
+        self, query: Query, scope: Scope, *, size: int, cursor: str | None = None, sort: Sort = Sort.NEWEST
+    ) -> Found:
+        """One page, in an order. Raises Transient when the index does not answer, CursorError for a bad cursor."""
+        body = request(query, scope, size=size, cursor=cursor, sort=sort)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._page(body, scope)
+                return await self._page(body, scope, sort)
         except TimeoutError as error:
             raise Transient(f"the index does not answer within {self._timeout_s:g} s") from error
 
-    async def _page(self, body: dict[str, Any], scope: Scope) -> Found:
+    async def _page(self, body: dict[str, Any], scope: Scope, sort: Sort) -> Found:
         routing = {"routing": scope.merchant_id} if scope.merchant_id else {}
         complete_to_us = await self.complete_to_us()  # before the search: it must not promise what came in between
         answer = await self._search(ALIAS, body, routing)
@@ -58,9 +62,10 @@ class PaymentSearch:
             total=total,
             totals=_totals(answer, total) if "aggs" in body else None,
             hits=hits,
-            next=cursor_of(hits[-1]["occurred_at_us"], hits[-1]["payment_id"]) if len(hits) == body["size"] else None,
+            next=cursor_of(hits[-1][sort.field], hits[-1]["payment_id"], sort) if len(hits) == body["size"] else None,
             complete_to_us=complete_to_us,
             took_ms=answer["took"],
+            facets=_facets(answer) if "aggs" in body else {},
         )
 
     async def payment(self, payment_id: str, scope: Scope) -> dict[str, Any] | None:
@@ -111,3 +116,9 @@ def _totals(answer: dict[str, Any], count: int) -> dict[str, int]:
     """Sums come as floating point numbers; below 2**53 yen, which no filter of payments reaches, they are exact."""
     sums = answer.get("aggregations", {})
     return {"count": count, **{name: int(sums.get(name, {}).get("value") or 0) for name in TOTALS}}
+
+
+def _facets(answer: dict[str, Any]) -> dict[str, dict[str, int]]:
+    sums = answer.get("aggregations", {})
+    buckets = {field.value: sums.get(field.value, {}).get("buckets", {}) for field in FACETS}
+    return {name: {word: one["doc_count"] for word, one in words.items()} for name, words in buckets.items()}

@@ -67,9 +67,22 @@ class Query(msgspec.Struct, frozen=True):
         """A text that means this query: what an address or a saved search holds."""
         return " ".join(chip.source for chip in self.chips)
 
+    def toggled(self, word: Chip) -> Query:
+        """The query with a chip put in, or taken out when it says the same already."""
+        kept = tuple(chip for chip in self.chips if _same(chip) != _same(word))
+        return Query(kept if len(kept) < len(self.chips) else (*self.chips, word), cut=self.cut)
+
+    def has(self, word: Chip) -> bool:
+        """Whether a chip says the same."""
+        return any(_same(chip) == _same(word) for chip in self.chips)
+
     def without(self, position: int) -> Query:
         """The query without one of its chips."""
         return Query(self.chips[:position] + self.chips[position + 1 :])
+
+
+def _same(chip: Chip) -> tuple[Field, tuple[str, ...], bool]:
+    return chip.field, chip.values, chip.negated
 
 
 _REFUNDED = (Status.REFUNDED.value, Status.PARTIALLY_REFUNDED.value)

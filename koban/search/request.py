@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from koban.search.document import reversed_number
-from koban.search.query import Chip, Field, Query
+from koban.search.query import PAID_WITH_WORDS, STATUS_WORDS, Chip, Field, Query
 
 PAGE_MAX = 200
 PAGE_DEFAULT = 50
@@ -39,25 +40,62 @@ class Scope(msgspec.Struct, frozen=True):
         return cls(None)
 
 
+class Sort(StrEnum):
+    """The order of hits; ``-`` is falling. Payments of the same value are in the order of their numbers."""
+
+    NEWEST = "-occurred_at_us"
+    OLDEST = "occurred_at_us"
+    LARGEST = "-amount_minor"
+    SMALLEST = "amount_minor"
+
+    @property
+    def field(self) -> str:
+        """What is compared."""
+        return self.value.removeprefix("-")
+
+    @property
+    def direction(self) -> str:
+        """``asc`` or ``desc``."""
+        return "desc" if self.value.startswith("-") else "asc"
+
+
+FACETS: dict[Field, tuple[str, ...]] = {
+    Field.STATUS: ("completed", "authorized", "refunded", "canceled", "voided", "expired"),
+    Field.PAID_WITH: ("balance", "points", "voucher", "card", "paylater"),
+}
+"""Field → the words whose payments are counted beside a search. Each word is a chip of the query language."""
+
+
 class CursorError(ValueError):
     """A cursor that no search gave out."""
 
 
-def request(query: Query, scope: Scope, *, size: int = PAGE_DEFAULT, cursor: str | None = None) -> dict[str, Any]:
-    """The body of a search: the newest first, every hit counted, totals over all of them. Raises CursorError."""
+def request(
+    query: Query, scope: Scope, *, size: int = PAGE_DEFAULT, cursor: str | None = None, sort: Sort = Sort.NEWEST
+) -> dict[str, Any]:
+    """The body of a search: every hit counted, totals and facets over all of them. Raises CursorError."""
     body: dict[str, Any] = {
         "query": {"bool": conditions(query, scope)},
-        "sort": [{"occurred_at_us": "desc"}, {"payment_id": "desc"}],
+        "sort": [{sort.field: sort.direction}, {"payment_id": sort.direction}],
         "size": max(1, min(size, PAGE_MAX)),
         "track_total_hits": True,
         "timeout": "2s",
         "_source": {"excludes": ["story", "number_reversed"]},
     }
     if cursor is None:
-        body["aggs"] = {name: {"sum": {"field": name}} for name in TOTALS}
+        body["aggs"] = {name: {"sum": {"field": name}} for name in TOTALS} | {
+            field.value: {"filters": {"filters": {word: _clause(facet_chip(field, word)) for word in words}}}
+            for field, words in FACETS.items()
+        }
     else:
-        body["search_after"] = list(after(cursor))
+        body["search_after"] = list(after(cursor, sort))
     return body
+
+
+def facet_chip(field: Field, word: str) -> Chip:
+    """The chip that a facet's word puts into a query."""
+    words = STATUS_WORDS if field is Field.STATUS else PAID_WITH_WORDS
+    return Chip(field, f"{field.value}:{word}", values=words[word])
 
 
 def conditions(query: Query, scope: Scope) -> dict[str, list[Clause]]:
@@ -72,18 +110,22 @@ def conditions(query: Query, scope: Scope) -> dict[str, list[Clause]]:
     return {"filter": filters, "must_not": unwanted} if unwanted else {"filter": filters}
 
 
-def cursor_of(occurred_at_us: int, payment_id: str) -> str:
-    """The opaque place behind a hit, from which the next page goes on."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((occurred_at_us, payment_id))).decode().rstrip("=")
+def cursor_of(value: int, payment_id: str, sort: Sort = Sort.NEWEST) -> str:
+    """The opaque place behind a hit with this value of the field it is sorted by, from which the next page goes on."""
+    raw = msgspec.json.encode((sort.value, value, payment_id))
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def after(cursor: str) -> tuple[int, str]:
-    """The sort values that a cursor stands for. Raises CursorError."""
+def after(cursor: str, sort: Sort = Sort.NEWEST) -> tuple[int, str]:
+    """The sort values that a cursor stands for. Raises CursorError, also for a cursor of another order."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(raw, type=tuple[int, str])
+        of, value, payment_id = msgspec.json.decode(raw, type=tuple[Sort, int, str])
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
         raise CursorError("this cursor was not given out by a search") from error
+    if of is not sort:
+        raise CursorError("this cursor was given out by a search in another order")
+    return value, payment_id
 
 
 def _together(field: Field, chips: list[Chip]) -> Iterable[Clause]:

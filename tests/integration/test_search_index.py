@@ -24,13 +24,14 @@ from kafka.admin import KafkaAdminClient
 from opensearchpy import AsyncOpenSearch
 
 from koban.search.query import parse
-from koban.search.request import PAGE_MAX, Scope
+from koban.search.request import FACETS, PAGE_MAX, Scope, Sort, facet_chip
 from koban.settings import Settings
 from ops import topics
 from ops.kafka_log import read_topics
 from ops.platform import platform
 from schemas.dead_letters import DeadLetter
 from schemas.partitioning import lane_of
+from sinks.alert_search import AlertSearch
 from sinks.opensearch import OpenSearchSink
 from sinks.opensearch_schema import ensure
 from sinks.payment_search import Found, PaymentSearch
@@ -301,6 +302,77 @@ def test_search_finds_what_was_paid(indexed: Settings) -> None:
             assert found.total == PAYMENTS // 4, word
             assert found.hits[0]["store_id"] == f"s-{store}", word
         assert found.complete_to_us is not None
+        await search.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("sort", Sort)
+def test_pages_of_every_order_hold_each_payment_once(indexed: Settings, sort: Sort) -> None:
+    async def scenario() -> None:
+        search = PaymentSearch(indexed.opensearch_url, timeout_s=30)
+        hits, cursor, begun = [], None, False
+        while cursor or not begun:
+            page = await search.search(parse("", NOON_US), Scope.operator(), size=70, cursor=cursor, sort=sort)
+            hits, cursor, begun = hits + page.hits, page.next, True
+        await search.close()
+        assert len({hit["payment_id"] for hit in hits}) == len(hits) == PAYMENTS
+        values = [hit[sort.field] for hit in hits]
+        assert values == sorted(values, reverse=sort.direction == "desc")
+
+    run(scenario())
+
+
+def test_facets_count_what_their_words_find(indexed: Settings) -> None:
+    async def scenario() -> None:
+        search = PaymentSearch(indexed.opensearch_url, timeout_s=30)
+        scope = Scope.of_merchant("m-3")
+        found = await search.search(parse("渋谷", NOON_US), scope, size=1)
+        for field, words in FACETS.items():
+            for word in words:
+                query = parse("渋谷", NOON_US).toggled(facet_chip(field, word))
+                narrowed = await search.search(query, scope, size=1)
+                assert found.facets[field.value][word] == narrowed.total, word
+        assert sum(found.facets["status"].values()) == found.total > 0
+        await search.close()
+
+    run(scenario())
+
+
+def test_alerts_are_found_counted_and_paged(site: Settings) -> None:
+    """Each once, in any order; a facet counts besides its own choice; what is typed only ever begins an id."""
+    alerts = [
+        {"alert_id": f"a-{at:02}", "typology": f"T0{at % 3 + 1}", "wallet_id": f"w-{at % 4}", "first_at_us": at}
+        | {"last_at_us": at // 2, "payments": at % 5, "merchants": 1, "amount_minor": 100 * (at % 7), "signals": 1}
+        for at in range(30)
+    ]
+
+    async def scenario() -> None:
+        client = AsyncOpenSearch(hosts=[site.opensearch_url])
+        await ensure(client)
+        for alert in alerts:
+            await client.index(index="alerts", id=alert["alert_id"], body=alert)
+        await client.indices.refresh(index="alerts")
+        await client.close()
+        search = AlertSearch(site.opensearch_url, timeout_s=30)
+        for field in ("last_at_us", "amount_minor", "payments"):
+            rows: list[dict[str, Any]] = []
+            after: tuple[Any, ...] | None = None
+            while True:
+                page = await search.page(chosen={}, field=field, falls=True, size=7, after=after)
+                rows += page.rows
+                if not page.more:
+                    break
+                after = (rows[-1][field], rows[-1]["alert_id"])
+            assert rows == sorted(alerts, key=lambda row: (row[field], row["alert_id"]), reverse=True)
+        chosen = {"typology": ("T01", "T03")}
+        page = await search.page(text="w-1", chosen=chosen, field="last_at_us", falls=False, size=50)
+        mine = [row for row in alerts if row["wallet_id"] == "w-1"]
+        assert page.rows == [row for row in mine if row["typology"] in chosen["typology"]]
+        assert page.total == len(page.rows)
+        assert page.counts["typology"] == Counter(row["typology"] for row in mine)
+        for attempt in ("*", "w-1 OR w-2", '"}}', "?-1"):
+            assert (await search.page(text=attempt, chosen={}, field="last_at_us", falls=True, size=9)).total == 0
         await search.close()
 
     run(scenario())

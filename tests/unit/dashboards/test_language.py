@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import string
 from pathlib import Path
 
 import pytest
 
+from dashboards import desks
 from dashboards.books import FAMILIES
+from dashboards.desks import DESKS
+from dashboards.desks.payments import PAYMENTS
+from dashboards.exports import FORMS
 from dashboards.language import CATALOGUE, LANGUAGES, MissingMessageError, message, messages, negotiated
+from dashboards.listing import Listing
 from dashboards.sources.platform import Component
+from dashboards.view import ZONES
 from koban.events import KINDS
 from koban.search.document import INDEXED, Status
 from koban.search.query import Field
+from koban.search.request import FACETS
 
 FOLDER = CATALOGUE.parent
 USED = re.compile(r"""["']([a-z]+\.[A-Za-z0-9_]+)["']""")
 BUILT = re.compile(r"""["']([a-z]+\.)["'] ~""")
+LISTS = [
+    value
+    for module in pkgutil.iter_modules(desks.__path__, f"{desks.__name__}.")
+    for value in vars(importlib.import_module(module.name)).values()
+    if isinstance(value, Listing)
+]
+"""Every list of every desk."""
 MADE = {
+    *(f"{listing.name}.{column.name}" for listing in LISTS for column in listing.shown),
+    *(f"facet.{facet}" for listing in LISTS for facet in listing.facets),
+    *(f"facet.{field.value}" for field in FACETS),
+    *(f"export.{form}" for form in ("json", *FORMS)),
+    *(f"{listing.name}.{text}" for listing in LISTS if listing is not PAYMENTS for text in ("find", "empty")),
+    *(f"nav.{desk.name}" for desk in DESKS),
+    *(f"zone.{zone}" for zone in ZONES),
     *(f"status.{status.value}" for status in Status),
     *(f"kind.{kind}" for kind in KINDS),
     *(f"event.{name}" for name in INDEXED),

@@ -11,13 +11,16 @@ from typing import Any
 import httpx
 import pytest
 
-from dashboards.app import HERE, create_app
+from dashboards.app import create_app
 from dashboards.board import Answer, board
+from dashboards.listing import PAGE_ROWS_MAX
+from dashboards.sources.catalogue import sources
 from dashboards.sources.workers import Stage
 from koban.search.query import Query
-from koban.search.request import Scope, cursor_of
+from koban.search.request import Scope, Sort, cursor_of
 from koban.settings import Settings
 from schemas.errors import Transient
+from sinks.alert_search import AlertPage, AlertSearch
 from sinks.payment_search import Found, PaymentSearch
 
 NOON_US = 1_763_780_400_000_000
@@ -52,6 +55,9 @@ HIT: dict[str, Any] = {
 TOTALS = {"count": 1, "gross_minor": 1200, "refunded_minor": 200, "canceled_minor": 0, "net_minor": 1000}
 
 
+FACETS_FOUND = {"status": {"completed": 0, "refunded": 1}, "with": {"points": 1, "card": 0}}
+
+
 def settings(folder: Path) -> Settings:
     """Everything points at a port where nobody listens."""
     nowhere = "127.0.0.1:9"
@@ -70,7 +76,8 @@ class Console:
 
     def __init__(self, runner: asyncio.Runner, folder: Path) -> None:
         self._runner = runner
-        self.app = create_app(settings(folder))
+        self._sources = sources(settings(folder))
+        self.app = create_app(settings(folder), self._sources)
         transport = httpx.ASGITransport(self.app)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
 
@@ -79,8 +86,7 @@ class Console:
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())
-        self._runner.run(self.app.state.search.close())
-        self._runner.run(self.app.state.live.stop())
+        self._runner.run(self._sources.close())
 
 
 @pytest.fixture
@@ -96,9 +102,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Query, Scope, str | Non
     """An index that answers one payment to whatever is asked; what was asked is kept."""
     calls: list[tuple[Query, Scope, str | None]] = []
 
-    async def search(_: Any, query: Query, scope: Scope, *, size: int, cursor: str | None = None) -> Found:
+    async def search(_: Any, query: Query, scope: Scope, *, size: int, cursor: str | None = None, sort: Sort) -> Found:
         calls.append((query, scope, cursor))
-        return Found(1, None if cursor else TOTALS, [HIT], cursor_of(NOON_US, "p"), NOON_US, 9)
+        return Found(
+            1,
+            None if cursor else TOTALS,
+            [HIT],
+            cursor_of(NOON_US, "p") if size < PAGE_ROWS_MAX else None,
+            NOON_US,
+            9,
+            FACETS_FOUND,
+        )
 
     async def payment(_: Any, number: str, scope: Scope) -> dict[str, Any] | None:
         return HIT if number == HIT["payment_id"] else None
@@ -109,12 +123,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Query, Scope, str | Non
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/ledger", "/payments", "/payments?q=1200円 昨日 18時ごろ&lang=en", "/payments/no-1", "/nowhere"]
+    "path",
+    [
+        "/",
+        "/operations",
+        "/ledger",
+        "/payments",
+        "/payments?q=1200円 昨日 18時ごろ&lang=en",
+        "/payments/no-1",
+        "/nowhere",
+    ],
 )
 def test_pages_are_served_whatever_is_down(console: Console, path: str) -> None:
     """With every source down each page is a page, says so, and carries its guards."""
     answer = console.get(path)
-    assert answer.status_code == {"/": 200, "/ledger": 200, "/nowhere": 404}.get(path, 503)
+    assert answer.status_code == {"/": 200, "/operations": 200, "/ledger": 200, "/nowhere": 404}.get(path, 503)
     assert "<main" in answer.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -134,7 +157,7 @@ def test_a_payment_is_shown_whatever_its_producer_left_out(
 
 def test_pages_need_no_inline_script_or_style(console: Console, asked: list[Any]) -> None:
     """What the policy forbids is not there: no inline script, style, handler, nor anything from another host."""
-    for path in ("/", "/ledger", "/payments?q=1200", f"/payments/{HIT['payment_id']}"):
+    for path in ("/", "/operations", "/ledger", "/alerts", "/payments?q=1200", f"/payments/{HIT['payment_id']}"):
         text = console.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=\"", text), path
         assert not re.search(r"(src|href)=\"(https?:)?//", text), path
@@ -148,7 +171,14 @@ def test_static_files_are_kept_for_ever_by_their_hash(console: Console) -> None:
         answer = console.get(address)
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
-    assert sum(path.stat().st_size for path in (HERE / "static").iterdir()) < 60_000
+
+
+def test_the_first_page_is_light(console: Console) -> None:
+    """At most 100 KB over the wire, scripts and styles and all."""
+    packed = {"accept-encoding": "gzip"}
+    page = console.get("/", headers=packed)
+    answers = [page, *(console.get(each, headers=packed) for each in re.findall(r"\"(/static/[^\"]+)\"", page.text))]
+    assert sum(int(answer.headers["content-length"]) for answer in answers) <= 100_000
 
 
 def test_text_of_merchants_stays_text(console: Console, asked: list[Any]) -> None:
@@ -194,12 +224,74 @@ def test_chips_say_how_the_query_was_understood(console: Console, asked: list[An
 def test_json_of_the_same_address(console: Console, asked: list[Any]) -> None:
     """The same answer as data, with ids as text and times with their zone."""
     answer = console.get("/payments.json?q=1200円").json()
-    assert set(answer) == {"total", "totals", "hits", "next", "complete_to"}
+    assert set(answer) == {"total", "totals", "hits", "facets", "next", "complete_to"}
     assert answer["hits"][0]["payment_id"] == "0472993188201143902"
     assert answer["complete_to"] == "2025-11-22T03:00:00+00:00"
     story = console.get(f"/payments/{HIT['payment_id']}.json").json()["story"]
     assert story[1]["event_type"] == "RefundCompleted"
     assert console.get("/payments/none.json").status_code == 404
+
+
+def test_facets_write_words_of_the_query(console: Console, asked: list[Any]) -> None:
+    """A facet's link adds its word, or deletes it; a word without payments is not offered."""
+    text = console.get("/payments", params={"q": "渋谷", "lang": "en"}).text
+    assert 'href="/payments?q=%E6%B8%8B%E8%B0%B7+status%3Arefunded&amp;lang=en"' in text
+    assert "with%3Acard" not in text
+    assert "status%3Acompleted" not in text
+    assert 'href="/payments?q=%E6%B8%8B%E8%B0%B7"' in console.get("/payments", params={"q": "渋谷 返金"}).text
+
+
+def test_the_list_is_sorted_by_its_headings(console: Console, asked: list[Any]) -> None:
+    text = console.get("/payments?sort=-amount_minor").text
+    assert '<th scope="col" class="num" aria-sort="descending"><a href="/payments?sort=amount_minor"' in text
+    assert console.get("/payments?sort=wallet_id").status_code == 400
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_exports_of_the_same_address(console: Console, asked: list[tuple[Query, Scope, str | None]], form: str) -> None:
+    """The same query in the same scope, from the first row; a download that is not kept."""
+    answer = console.get(f"/payments.{form}", params={"q": "1200円", "merchant": "m-1", "cursor": "x"})
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == f'attachment; filename="payments.{form}"'
+    assert answer.headers["cache-control"] == "no-store"
+    query, scope, cursor = asked[0]
+    assert (query.text(), scope, cursor) == ("1200円", Scope.of_merchant("m-1"), None)
+    if form == "csv":
+        assert "0472993188201143902" in answer.text
+
+
+def test_a_list_of_a_source_that_is_down(console: Console) -> None:
+    """Page and data say so; nothing is shown as if there were nothing."""
+    assert console.get("/alerts").status_code == 503
+    for form in ("json", "csv", "parquet"):
+        answer = console.get(f"/alerts.{form}")
+        assert answer.status_code == 503
+        assert "does not answer" in answer.json()["error"]
+
+
+def test_alerts_are_a_list(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filtered, ordered and paged by the address; the next page is behind the last row."""
+    row = {"alert_id": "a-1", "typology": "T07", "wallet_id": "w-1", "first_at_us": 1, "last_at_us": NOON_US}
+    row |= {"payments": 12, "merchants": 3, "amount_minor": 54321}
+    calls: list[dict[str, Any]] = []
+
+    async def page(_: Any, **question: Any) -> AlertPage:
+        calls.append(question)
+        return AlertPage([row], 7, more=True, counts={"typology": {"T07": 7, "T01": 2}})
+
+    monkeypatch.setattr(AlertSearch, "page", page)
+    text = console.get("/alerts?typology=T07&q=w-&sort=-amount_minor&lang=en").text
+    assert "¥54,321" in text
+    assert 'href="/alerts?q=w-&amp;sort=-amount_minor&amp;lang=en"' in text, "without the typology"
+    (following,) = re.findall(r'href="/alerts\?([^"]+)" rel="next"', text)
+    assert console.get("/alerts.json?" + following.replace("&amp;", "&")).json()["rows"][0]["alert_id"] == "a-1"
+    first, second = calls
+    assert first == {
+        "text": "w-", "chosen": {"typology": ("T07",)}, "field": "amount_minor", "falls": True, "size": 50,
+        "after": None,
+    }  # fmt: skip
+    assert second["after"] == (54321, "a-1")
+    assert console.get("/alerts?cursor=x").status_code == 400
 
 
 def test_a_payments_page(console: Console, asked: list[Any]) -> None:
@@ -233,6 +325,15 @@ def test_language_and_theme_are_remembered(console: Console) -> None:
     assert 'lang="en" data-theme="dark"' in console.get("/?lang=en&theme=dark").text
     again = console.get("/", headers={"accept-language": "ja"})
     assert 'lang="en" data-theme="dark"' in again.text
+
+
+def test_times_are_shown_in_the_zone_that_was_chosen(console: Console, asked: list[Any]) -> None:
+    """Japanese time unless the address or an earlier choice says otherwise."""
+    path = f"/payments/{HIT['payment_id']}"
+    assert "2025-11-22 12:00:00" in console.get(path).text
+    assert "2025-11-22 03:00:00" in console.get(f"{path}?zone=utc").text
+    assert "2025-11-22 03:00:00" in console.get(path).text
+    assert "2025-11-22 12:00:00" in console.get(f"{path}?zone=jst").text
 
 
 def test_foreign_host_names_are_refused(console: Console) -> None:
@@ -270,7 +371,7 @@ def test_books_out_of_balance_are_told_on_every_live_desk(
     """A banner of its own, whether they are off or nobody can tell."""
     figures = {"koban_ledger_imbalance_minor": {("0",): minor}, "koban_ledger_balance_minor": {("0", "U"): minor}}
     stages = {"ledger": Stage("ledger", up=up, figures=figures)}
-    live = console.app.state.live
+    live = console.app.state.console.live
     live.board = board(1.0, Answer(stages, at=1.0), Answer(), Answer(), Answer())
     for path in ("/?lang=en", "/ledger?lang=en"):
         page = console.get(path).text

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from koban.business_time import JST
 from koban.search.query import CHARACTERS_MAX, WORDS_MAX, Field, parse
-from koban.search.request import CursorError, Scope, after, cursor_of, request
+from koban.search.request import FACETS, CursorError, Scope, Sort, after, cursor_of, facet_chip, request
 
 
 def jst(text: str) -> int:
@@ -215,6 +215,39 @@ def test_cursors() -> None:
     assert body["search_after"] == [NOW, "pay-1"]
     assert body["size"] == 200
     assert after(cursor_of(1, "決済")) == (1, "決済")
+    largest = cursor_of(500, "pay-1", Sort.LARGEST)
+    assert request(parse("", NOW), Scope.operator(), cursor=largest, sort=Sort.LARGEST)["search_after"] == [
+        500,
+        "pay-1",
+    ]
+    with pytest.raises(CursorError, match="another order"):
+        after(largest, Sort.SMALLEST)
+
+
+@pytest.mark.parametrize(("field", "word"), [(field, word) for field, words in FACETS.items() for word in words])
+def test_a_facet_is_words_of_the_language(field: Field, word: str) -> None:
+    """What a facet counts is what its words find; switched twice, a query is as it was."""
+    chip = facet_chip(field, word)
+    assert parse(chip.source, NOW).chips == (chip,)
+    query = parse("渋谷 1200円", NOW)
+    once = query.toggled(chip)
+    assert parse(once.text(), NOW).chips == once.chips
+    assert once.has(chip)
+    assert not query.has(chip)
+    assert once.toggled(chip) == query
+
+
+def test_a_facet_takes_out_the_same_in_other_words() -> None:
+    """返金 and status:refunded mean the same."""
+    assert parse("返金 渋谷", NOW).toggled(facet_chip(Field.STATUS, "refunded")).text() == "渋谷"
+
+
+@pytest.mark.parametrize("sort", Sort)
+def test_orders(sort: Sort) -> None:
+    """Ties are broken by number, in the same direction, so that a cursor is a place."""
+    first, second = request(parse("", NOW), Scope.operator(), sort=sort)["sort"]
+    assert first == {sort.field: sort.direction}
+    assert second == {"payment_id": sort.direction}
 
 
 @given(st.text(max_size=60))
