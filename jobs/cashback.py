@@ -16,17 +16,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from pyflink.common import Configuration, Row, Types
-from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.common import Row, Types
 from pyflink.datastream.functions import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, Time
-from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 from pyflink.table.expressions import col, lit
 
-from jobs.catalogue import sql_values
 from jobs.definitions import DefinitionLog
-from jobs.statements import statements
 from koban.business_time import US_PER_S
 from koban.campaigns.cashback import EVENT_NAMES, CashbackDesk, Pot, Story
 from koban.events import Event, payment_id
@@ -113,20 +109,8 @@ def _row(decision: Event, record_at: Any) -> Row:
     )
 
 
-def submit(settings: Settings, configuration: Configuration) -> str:
-    """Submits the job to the cluster and gives back its id."""
-    # The plain environment takes its target from the configuration, where PyFlink's own getter insists on a local one.
-    java = get_gateway().jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
-    env = StreamExecutionEnvironment(java(configuration._j_configuration))
-    tables = StreamTableEnvironment.create(env)
-    *ddl, insert = statements("cashback", sql_values(settings, "cashback"))
-    for statement in ddl:
-        tables.execute_sql(statement)
-    _attach(tables, settings, insert)
-    return str(env.execute_async("cashback").get_job_id())
-
-
-def _attach(tables: StreamTableEnvironment, settings: Settings, insert: str) -> None:
+def attach(tables: StreamTableEnvironment, settings: Settings) -> None:
+    """Makes the view ``decisions`` of the table ``events``."""
     event_type = col("headers").at("ce_type").decode("UTF-8")
     wanted = event_type.in_(*(f"{TYPE_PREFIX}{name}" for name in EVENT_NAMES))
     events = tables.from_path("events").filter(wanted).select(lit(SHARD), col("value"), col("record_at"))
@@ -138,6 +122,3 @@ def _attach(tables: StreamTableEnvironment, settings: Settings, insert: str) -> 
         .name("cashback desk")
     )
     tables.create_temporary_view("decisions", tables.from_data_stream(decided))
-    output = tables.create_statement_set()
-    output.add_insert_sql(insert)
-    output.attach_as_datastream()

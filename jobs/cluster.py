@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -12,6 +13,9 @@ from koban.settings import Settings
 
 GONE = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
 """States that a job does not leave by itself; in any other it is running or on its way there."""
+GRAPH_FILE = "graph.bin"
+SUBMIT_S_MAX = 60.0
+"""The JobManager answers when it has read where the run starts from."""
 _POLL_S = 0.2
 
 
@@ -21,6 +25,10 @@ class ClusterUnreachableError(Exception):
 
 class SavepointError(Exception):
     """A savepoint did not come about; carries Flink's reason."""
+
+
+class RefusedError(Exception):
+    """The JobManager does not start a run; carries Flink's reason."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +113,22 @@ class Cluster:
         causes = [line for line in history[0]["stacktrace"].splitlines() if line.startswith("Caused by: ")]
         return str(causes[-1].removeprefix("Caused by: ") if causes else history[0]["stacktrace"].splitlines()[0])
 
+    def submit(self, graph: bytes) -> str:
+        """Starts a run of a compiled job; its id. Raises RefusedError when the JobManager does not take it."""
+        request = {"jobGraphFileName": GRAPH_FILE, "jobJarFileNames": [], "jobArtifactFileNames": []}
+        answer = self._send(
+            "POST",
+            "/jobs",
+            timeout=SUBMIT_S_MAX,
+            files=[
+                ("request", (None, json.dumps(request).encode(), "application/json")),
+                ("file_0", (GRAPH_FILE, graph, "application/octet-stream")),
+            ],
+        )
+        if answer.is_error:
+            raise RefusedError(reason_of(answer))
+        return str(answer.json()["jobUrl"]).rpartition("/")[2]
+
     def cancel(self, job_id: str) -> None:
         """Ends a run without a savepoint; its checkpoints stay. Returns before it has ended."""
         self._answer(self._send("PATCH", f"/jobs/{job_id}?mode=cancel"))
@@ -137,3 +161,15 @@ class Cluster:
         if response.is_error:  # a JobManager that is coming up or going down answers with errors too
             raise ClusterUnreachableError(f"{response.request.url}: {response.status_code} {response.text[:200]}")
         return response.json() if response.content else {}
+
+
+def reason_of(answer: httpx.Response) -> str:
+    """The innermost cause, on one line: Flink's answer is a list of whole stack traces."""
+    try:
+        lines = "\n".join(answer.json()["errors"]).splitlines()
+    except (ValueError, KeyError, TypeError):
+        lines = answer.text.splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    if causes:
+        return causes[-1]
+    return lines[0] if lines else f"status {answer.status_code}"

@@ -1,4 +1,4 @@
-"""How a Flink environment is made: where the cluster is, how often a job's state is saved, what it starts from."""
+"""How a Flink environment is made: where the cluster is, how often a job's state is saved, who runs its Python."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from koban.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 """Where the TaskManager's Python finds the project's packages."""
+WITHOUT_BEAM = Path(__file__).parent / "without_beam"
 CHECKPOINTS_RETAINED = 3
 
 
-def job_options(settings: Settings, job: Job, start_from: str | None) -> dict[str, str]:
-    """Flink's options for one run of a job. ``start_from`` is a checkpoint or savepoint path; None starts afresh."""
+def job_options(settings: Settings, job: Job) -> dict[str, str]:
+    """Flink's options for a job's runs; a plan says where one starts from."""
     flink = urlsplit(settings.flink_url)
     options = {
         "execution.target": "remote",
@@ -46,10 +47,6 @@ def job_options(settings: Settings, job: Job, start_from: str | None) -> dict[st
         "table.exec.state.ttl": f"{settings.volumes_state_days} d" if job.name == "volumes" else "0 s",
         **job.options,
     }
-    if start_from is not None:
-        # CLAIM: the new run owns what it starts from, and clears it away once it has a newer checkpoint of its own.
-        options["execution.state-recovery.path"] = start_from
-        options["execution.state-recovery.claim-mode"] = "CLAIM"
     if job.kind == "datastream":
         options |= python_options(settings)
     return options
@@ -57,11 +54,13 @@ def job_options(settings: Settings, job: Job, start_from: str | None) -> dict[st
 
 def python_options(settings: Settings) -> dict[str, str]:
     """Which Python runs a DataStream job's functions, and where it finds the project."""
+    mode = python_mode(settings.flink_python)
+    folders = [str(ROOT), sysconfig.get_path("purelib")]
     return {
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
-        "python.pythonpath": os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")]),
-        "python.execution-mode": python_mode(settings.flink_python),
+        "python.pythonpath": os.pathsep.join([str(WITHOUT_BEAM), *folders] if mode == "thread" else folders),
+        "python.execution-mode": mode,
         # In a process of its own, Python gets its records in bundles: large ones, but none that waits for long.
         "python.fn-execution.bundle.size": "2000",
         "python.fn-execution.bundle.time": "200",

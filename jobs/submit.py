@@ -1,8 +1,9 @@
 """Submits jobs that are not running, each from its newest checkpoint: ``python -m jobs.submit volumes lake``.
 
-One client JVM serves all jobs of a call, since starting it costs more than planning a job. Prints one JSON line a job:
-``{"job", "job_id", "from"}``, with a null id for one that runs already, and ``error`` for one that was refused: then
-the exit code is 1. Several calls at once take turns.
+A job goes to the cluster as its plan on disk says. One without a plan is compiled first, and one whose plan the cluster
+refuses is compiled again: one client JVM serves all jobs of a call, since starting it costs more than planning a job.
+Prints one JSON line a job: ``{"job", "job_id", "from"}``, with a null id for one that runs already, and ``error`` for
+one that was refused: then the exit code is 1. Several calls at once take turns.
 """
 
 from __future__ import annotations
@@ -10,25 +11,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any
 
-from jobs.catalogue import Job, checkpoints_dir, job, sql_values
+from jobs.catalogue import Job, checkpoints_dir, job
 from jobs.checkpoints import newest
-from jobs.cluster import Cluster
-from jobs.environment import job_options
-from jobs.statements import statements
+from jobs.cluster import Cluster, RefusedError
+from jobs.plans import RUN_ID_BYTES, Plan, Plans, StalePlanError
 from koban.settings import Settings
-
-CLIENT_FLAGS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xms192m -Xmx512m"
-"""A client lives for seconds: it plans sooner with code compiled simply, and needs no parallel collector."""
 
 
 def submit_missing(settings: Settings, names: list[str]) -> Iterator[dict[str, str | None]]:
     """Submits each named job unless it has an active run; yields what was done, job by job."""
+    plans = Plans(settings)
     with closing(Cluster(settings)) as cluster:
         for name in names:
             wanted = job(name)
@@ -37,14 +34,39 @@ def submit_missing(settings: Settings, names: list[str]) -> Iterator[dict[str, s
                 continue
             found = newest(checkpoints_dir(settings, name))
             start_from = found.absolute().as_uri() if found else None
-            yield {"job": name, "from": start_from, **_attempt(settings, wanted, start_from)}
+            yield {"job": name, "from": start_from, **_attempt(settings, cluster, plans, wanted, start_from)}
 
 
-def _attempt(settings: Settings, wanted: Job, start_from: str | None) -> dict[str, str | None]:
+def _attempt(
+    settings: Settings, cluster: Cluster, plans: Plans, wanted: Job, start_from: str | None
+) -> dict[str, str | None]:
     try:
-        return {"job_id": _submit(settings, wanted, start_from)}
+        return {"job_id": _submit(settings, cluster, plans, wanted, start_from)}
     except Exception as error:  # whatever is wrong with one job must not keep the others from running
         return {"job_id": None, "error": _reason(error)}
+
+
+def _submit(settings: Settings, cluster: Cluster, plans: Plans, wanted: Job, start_from: str | None) -> str:
+    plan = plans.find(wanted)
+    if plan is not None:
+        try:
+            return _hand_in(cluster, plan, start_from)
+        except (RefusedError, StalePlanError) as error:
+            sys.stderr.write(f"the kept plan of {wanted.name} is compiled again: {error}\n")
+            plans.drop(wanted)
+    return _hand_in(cluster, _compiled(settings, plans, wanted), start_from)
+
+
+def _hand_in(cluster: Cluster, plan: Plan, start_from: str | None) -> str:
+    return cluster.submit(plan.graph(secrets.token_bytes(RUN_ID_BYTES), start_from))
+
+
+def _compiled(settings: Settings, plans: Plans, wanted: Job) -> Plan:
+    from jobs.compiler import compile_plan
+
+    plan = compile_plan(settings, wanted)
+    plans.keep(wanted, plan)
+    return plan
 
 
 def _reason(error: Exception) -> str:
@@ -52,35 +74,6 @@ def _reason(error: Exception) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     return causes[-1] if causes else lines[0]
-
-
-def _submit(settings: Settings, wanted: Job, start_from: str | None) -> str:
-    configuration = _configuration(job_options(settings, wanted, start_from))
-    if wanted.kind == "datastream":
-        from jobs.cashback import submit
-
-        return submit(settings, configuration)
-    return _submit_sql(wanted, sql_values(settings, wanted.name), configuration)
-
-
-def _submit_sql(wanted: Job, values: dict[str, str], configuration: Any) -> str:
-    from pyflink.table import EnvironmentSettings, TableEnvironment
-
-    settings = EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
-    table_environment = TableEnvironment.create(settings)
-    *tables, insert = [statement for name in wanted.sql for statement in statements(name, values)]
-    for table in tables:
-        table_environment.execute_sql(table)
-    return str(table_environment.execute_sql(insert).get_job_client().get_job_id())
-
-
-def _configuration(options: dict[str, str]) -> Any:
-    from pyflink.common import Configuration
-
-    configuration = Configuration()
-    for name, value in options.items():
-        configuration.set_string(name, value)
-    return configuration
 
 
 @contextmanager
@@ -96,8 +89,6 @@ def _turn(settings: Settings) -> Iterator[None]:
 def main(names: list[str]) -> int:
     """Submits each named job."""
     settings = Settings.from_environ(os.environ)
-    os.environ.setdefault("JVM_ARGS", CLIENT_FLAGS)
-    os.environ.setdefault("LOG4J_PROPERTIES", str(Path(__file__).with_name("client-log4j.properties")))
     refused = 0
     with _turn(settings):
         for done in submit_missing(settings, names):

@@ -54,6 +54,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A worker ends when records wait and none was worked on for this long; its supervisor starts it again."""
     ledger_checkpoint_s: int = 5
     """A ledger lane writes what changed to its store on disk this often; a restart reads the log from there on."""
+    ledger_late_days: int = 35
+    """A payment's event may come this much later than it happened: what is known of a payment is forgotten so many days
+    after its last refund could have been asked for. Business time, as the lane's payments tell it."""
+    ledger_tombstone_days: int = 1_825
+    """What was forgotten is known to have been for so long: a late refund is refused by its right name, and a payment
+    sent again is not posted again. 9 bytes each."""
     seal_window_s: int = 3_600
     """A lane's journal and balances are sealed in windows of this length."""
     seal_grace_s: int = 90

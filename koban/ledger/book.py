@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
 
 import msgspec
 
 from koban.events import Line
 from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, Use, base_of, parse, part_of_lane
 from koban.ledger.breaches import BreachCode
+from koban.ledger.digest import StateHash
 from koban.ledger.facts import ArrivedLeg, Fact, StoredBalance
-from koban.ledger.lives import InMemory, Store
+from koban.ledger.lives import Store
 from koban.ledger.payments import asked_minor
 from koban.ledger.postings import lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
 from koban.ledger.slots import Slot, State
-from koban.ledger.steps import STEPS, Note
+from koban.ledger.steps import STEPS, Note, began_at_us
 from koban.ledger.waiting import WaitingRefunds
 from koban.records import Breach, Leg, Posting, WaitingRefund
 
@@ -37,7 +37,6 @@ CURRENCY = "JPY"
 """What the books are kept in."""
 RESERVED, OVER_LIMIT = "reserved", "over_limit"
 """Words behind an event's id, for entries that follow from it in another owner's lane."""
-_HASH_BYTES = 16
 _FREE = Use.FREE
 _GIVE_BACK = frozenset(
     (
@@ -53,7 +52,7 @@ class Book:
 
     def __init__(self, lane: int, lane_of: Callable[[str], int], store: Store | None = None) -> None:
         self.lane = lane
-        self.store: Store = InMemory() if store is None else store
+        self.store = Store() if store is None else store
         """What is known of the lane's payments, transfers and withdrawals."""
         self.waiting = WaitingRefunds()
         """Refunds that wait for the money of the lane's merchants."""
@@ -93,7 +92,10 @@ class Book:
             return refusal
         entry = self._record(fact, lines_for(fact, self)) if note is None else self._noted(fact, note(fact))
         if change is not None:
-            change(entry, fact.body.wallet_id, self.store)
+            store = self.store
+            change(entry, fact.body.wallet_id, store)
+            if fact.occurred_at_us > store.clock_us:
+                store.clock_us = fact.occurred_at_us
         return entry
 
     def _noted(self, fact: Fact, note: Note) -> Posting:
@@ -384,7 +386,7 @@ class Book:
         yield from self._slots.values()
 
     def state_hash(self) -> str:
-        """The lane's state in 32 hex digits, whatever the order in which it came about."""
+        """All of the lane's state in 32 hex digits, whatever the order in which it came about."""
         return state_hash([self])
 
     # --- restoring
@@ -451,23 +453,21 @@ class Book:
 
 
 def state_hash(books: Iterable[Book]) -> str:
-    """One hash of all lanes: account, balance and version of each. The same however many lanes share the accounts.
+    """One hash of all lanes: balances with their versions, lives, waiting refunds; the same on any number of lanes.
 
     The lanes' parts of an account of the house are added up first, and legs at rest are none of the state.
     """
-    total = 0
-    house: dict[str, tuple[int, int]] = {}
+    found, books = StateHash(), list(books)
+    clock_us = max((book.store.clock_us for book in books), default=0)
     for book in books:
         for balance in book.balances():
-            if "@" not in balance.account:
-                total += _hash(balance.account, balance.posted_minor, balance.version)
-                continue
-            posted, version = house.get(base_of(balance.account), (0, 0))
-            house[base_of(balance.account)] = posted + balance.posted_minor, version + balance.version
-    total += sum(_hash(account, *state) for account, state in house.items() if account != IN_FLIGHT)
-    return f"{total % (1 << 8 * _HASH_BYTES):0{2 * _HASH_BYTES}x}"
-
-
-def _hash(account: str, posted_minor: int, version: int) -> int:
-    digest = blake2b(f"{account}|{posted_minor}|{version}".encode(), digest_size=_HASH_BYTES).digest()
-    return int.from_bytes(digest, "big")
+            if base_of(balance.account) != IN_FLIGHT:
+                found.add_balance(balance)
+        lives, tombstones = book.store.as_of(clock_us, began_at_us)
+        for key, life in lives.items():
+            found.add_life(key, life)
+        for tombstone in tombstones:
+            found.add_tombstone(tombstone)
+        for refund in book.waiting:
+            found.add_waiting(refund)
+    return found.hexdigest()

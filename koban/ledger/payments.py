@@ -10,9 +10,10 @@ from enum import IntEnum
 
 import msgspec
 
+from koban.business_time import US_PER_DAY
 from koban.ledger.accounts import base_of
 from koban.ledger.facts import Fact, StoredEntry
-from koban.ledger.lives import Store
+from koban.ledger.lives import Store, head_of
 from koban.ledger.postings import payable, tender_account
 from koban.ledger.refusals import (
     REFUND_PARTS_MAX,
@@ -53,13 +54,22 @@ class Refund(msgspec.Struct, array_like=True, gc=False):
 
 
 class Payment(msgspec.Struct, array_like=True, gc=False):
-    """A payment. `at_us` is when the money was held, then when it was paid; `merchant` is the account that got it."""
+    """A payment. `at_us` is when the money was held, then when it was paid; `merchant` is the account that got it.
+
+    The first two fields are a life's `Head`.
+    """
 
     state: State
     at_us: int
     merchant: str
     shares: list[Share]
     refunds: list[Refund] = []
+
+    @property
+    def began_at_us(self) -> int | None:
+        """When a payment began of which nothing is open any more, neither its hold nor a refund; None of another."""
+        is_open = self.state is State.AUTHORIZED or any(refund.parts for refund in self.refunds)
+        return None if is_open else self.at_us
 
     @property
     def left_minor(self) -> int:
@@ -100,10 +110,9 @@ _decode = msgspec.msgpack.Decoder(Payment).decode
 _PAID = int(State.PAID)
 
 
-def payment_of(store: Store, wallet_id: str, payment_id: str | None) -> Payment | None:
-    """What a store knows of a wallet's payment."""
-    found = None if payment_id is None else store.get(f"{wallet_id}/{payment_id}")
-    return None if found is None else _decode(found)
+def payment_began_at_us(life: bytes) -> int | None:
+    """When a payment began that is over; None while its hold or a refund is open."""
+    return _decode(life).began_at_us
 
 
 # --- judging
@@ -112,16 +121,23 @@ def payment_of(store: Store, wallet_id: str, payment_id: str | None) -> Payment 
 def judge_payment(fact: Fact, store: Store) -> Refusal | None:
     """PaymentCompleted, PaymentAuthorized: a payment begins once. One without an id can have no later events."""
     payment_id = fact.correlation_id or fact.payment_id
-    if payment_id is None or store.get(f"{fact.body.wallet_id}/{payment_id}") is None:
+    if payment_id is None:
+        return None
+    key = f"{fact.body.wallet_id}/{payment_id}"
+    found = store.get(key)
+    if fact.occurred_at_us + store.keep_us > store.clock_us:
+        if found is None or store.is_over(_decode(found).began_at_us):  # over, and here is another one
+            return None
+    elif found is None and not store.has_forgotten(key):
         return None
     return Refusal(RefusalCode.PAYMENT_EXISTS, f"payment {payment_id} was made or authorised before")
 
 
 def judge_hold_end(fact: Fact, store: Store) -> Refusal | None:
     """PaymentCaptured, PaymentVoided, AuthorizationExpired: a hold ends once, for its merchant, up to its amount."""
-    payment = payment_of(store, fact.body.wallet_id, fact.payment_id)
-    if payment is None:
-        return _unknown(fact)
+    payment = _remembered(fact, store, RefusalCode.HOLD_ENDED)
+    if isinstance(payment, Refusal):
+        return payment
     if payment.state is not State.AUTHORIZED:
         return Refusal(RefusalCode.HOLD_ENDED, f"payment {fact.payment_id} is {payment.state.name.lower()}")
     if payment.merchant != payable(fact.body):
@@ -134,7 +150,7 @@ def judge_hold_end(fact: Fact, store: Store) -> Refusal | None:
 
 def judge_cancel(fact: Fact, store: Store) -> Refusal | None:
     """PaymentCanceled: as a whole, on the payment's own day and the 15 minutes behind it."""
-    payment = _standing(fact, store)
+    payment = _standing(fact, store, RefusalCode.CANCEL_TOO_LATE)
     if isinstance(payment, Refusal):
         return payment
     if fact.occurred_at_us >= cancellable_before_us(payment.at_us):
@@ -146,7 +162,7 @@ def judge_cancel(fact: Fact, store: Store) -> Refusal | None:
 
 def judge_refund_request(fact: Fact, store: Store) -> Refusal | None:
     """RefundRequested: in time, in at most 50 parts, to the tenders that paid, up to what is left of each."""
-    payment = _standing(fact, store)
+    payment = _standing(fact, store, RefusalCode.REFUND_TOO_LATE)
     if isinstance(payment, Refusal):
         return payment
     if payment.refund(fact.body.refund_id) is not None:
@@ -180,9 +196,9 @@ def _refused_split(fact: Fact, payment: Payment, store: Store) -> Refusal | None
 
 def judge_refund_end(fact: Fact, store: Store) -> Refusal | None:
     """RefundCompleted: once, of a refund that was asked for, at most what was asked for of each tender."""
-    payment = payment_of(store, fact.body.wallet_id, fact.payment_id)
-    if payment is None:
-        return _unknown(fact)
+    payment = _remembered(fact, store, RefusalCode.REFUND_ENDED)
+    if isinstance(payment, Refusal):
+        return payment
     if payment.merchant != payable(fact.body):
         return _other_merchant(fact)
     refund_id = fact.body.refund_id
@@ -204,8 +220,7 @@ def judge_refund_end(fact: Fact, store: Store) -> Refusal | None:
 
 def asked_minor(fact: Fact, store: Store) -> int:
     """What a RefundCompleted that was not refused had been asked for in all; it may give back less."""
-    payment = payment_of(store, fact.body.wallet_id, fact.payment_id)
-    assert payment is not None
+    payment = _decode(store[f"{fact.body.wallet_id}/{fact.payment_id}"])
     refund = payment.refund(fact.body.refund_id)
     assert refund is not None
     return sum(amount_minor for _, amount_minor in refund.parts)
@@ -220,11 +235,26 @@ def split_of(fact: Fact) -> dict[str, int]:
     return found
 
 
-def _standing(fact: Fact, store: Store) -> Payment | Refusal:
-    """The payment, or why it has nothing to give back: never made, cancelled, or another merchant's."""
-    payment = payment_of(store, fact.body.wallet_id, fact.payment_id)
-    if payment is None:
+def _remembered(fact: Fact, store: Store, forgotten: RefusalCode) -> Payment | Refusal:
+    """The payment, or why there is none: never made, or over for so long that it is forgotten."""
+    if fact.payment_id is None:
         return _unknown(fact)
+    key = f"{fact.body.wallet_id}/{fact.payment_id}"
+    found = store.get(key)
+    payment = None if found is None else _decode(found)
+    if payment is None and not store.has_forgotten(key):
+        return _unknown(fact)
+    if payment is None or store.is_over(payment.began_at_us):
+        days = store.keep_us // US_PER_DAY
+        return Refusal(forgotten, f"payment {fact.payment_id} is more than {days} days old, and nothing of it is open")
+    return payment
+
+
+def _standing(fact: Fact, store: Store, forgotten: RefusalCode) -> Payment | Refusal:
+    """The payment, or why it has nothing to give back: never made, long over, cancelled, or another merchant's."""
+    payment = _remembered(fact, store, forgotten)
+    if isinstance(payment, Refusal):
+        return payment
     if payment.state is State.CANCELED:
         return Refusal(RefusalCode.PAYMENT_CANCELED, f"payment {fact.payment_id} was cancelled before")
     if payment.state is not State.PAID:
@@ -246,8 +276,16 @@ def _differing_tenders(fact: Fact, payment: Payment) -> Refusal | None:
 
 
 def _expired(account: str, fact: Fact, store: Store) -> bool:
-    ended = store.get(LOT + account)
-    return ended is not None and msgspec.msgpack.decode(ended, type=int) <= fact.occurred_at_us
+    key = LOT + account
+    ended = store.get(key)
+    if ended is not None:
+        at_us = head_of(ended).at_us
+        return at_us <= fact.occurred_at_us or store.is_over(at_us)
+    return _has_lot(account) and store.has_forgotten(key)
+
+
+def _has_lot(account: str) -> bool:
+    return ".points_ltd." in account or ".voucher." in account
 
 
 def _expired_tender(account: str) -> Refusal:
@@ -294,7 +332,7 @@ def apply_authorization(entry: Posting | StoredEntry, owner: str, store: Store) 
 def apply_capture(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """The merchant takes its part of the tenders in spend order. A capture of nothing gives the hold up."""
     payment = _known(entry, owner, store)
-    if payment.state is not State.AUTHORIZED:
+    if payment is None or payment.state is not State.AUTHORIZED:
         return
     left = -sum(line.debit_minor for line in entry.lines if line.account == payment.merchant)
     payment.state = State.PAID if left else State.VOIDED
@@ -325,7 +363,7 @@ def apply_refund_request(entry: Posting | StoredEntry, owner: str, store: Store)
     """What a refund asks for can't be asked for again."""
     payment, refund_id = _known(entry, owner, store), entry.reference_id
     assert refund_id is not None
-    if payment.refund(refund_id) is not None:
+    if payment is None or payment.refund(refund_id) is not None:
         return
     parts = [part for line in entry.split for part in payment.take(line.account, -line.debit_minor)]
     payment.refunds.append(Refund(refund_id, parts))
@@ -335,6 +373,8 @@ def apply_refund_request(entry: Posting | StoredEntry, owner: str, store: Store)
 def apply_refund_end(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     """A refund is over: what it did not give back can be asked for again."""
     payment = _known(entry, owner, store)
+    if payment is None:
+        return
     assert entry.reference_id is not None
     refund = payment.refund(entry.reference_id)
     assert refund is not None
@@ -352,13 +392,17 @@ def apply_lot_expiry(entry: Posting | StoredEntry, owner: str, store: Store) -> 
     """A lot of points or a voucher takes no refund any more."""
     for line in entry.lines:
         if line.debit_minor > 0:
-            store.put(LOT + line.account, _encode(entry.occurred_at_us))
+            store.put(LOT + line.account, _encode((0, entry.occurred_at_us)))
 
 
-def _known(entry: Posting | StoredEntry, owner: str, store: Store) -> Payment:
-    payment = payment_of(store, owner, entry.payment_id)
-    assert payment is not None, f"{entry.entry_id} is of payment {entry.payment_id}, which the books don't know"
-    return payment
+def _known(entry: Posting | StoredEntry, owner: str, store: Store) -> Payment | None:
+    """The payment of an entry; None when the entry is applied again, and its payment was forgotten since."""
+    key = f"{owner}/{entry.payment_id}"
+    found = store.get(key)
+    if found is not None:
+        return _decode(found)
+    assert store.has_forgotten(key), f"{entry.entry_id} is of payment {entry.payment_id}, which the books don't know"
+    return None
 
 
 def _put(entry: Posting | StoredEntry, owner: str, payment: Payment, store: Store) -> None:
@@ -367,5 +411,6 @@ def _put(entry: Posting | StoredEntry, owner: str, payment: Payment, store: Stor
 
 def _apply_state(entry: Posting | StoredEntry, owner: str, store: Store, state: State) -> None:
     payment = _known(entry, owner, store)
-    payment.state = state
-    _put(entry, owner, payment, store)
+    if payment is not None:
+        payment.state = state
+        _put(entry, owner, payment, store)

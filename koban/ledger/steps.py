@@ -8,7 +8,7 @@ from typing import NamedTuple
 from koban.events import Line
 from koban.ledger import payments, transits
 from koban.ledger.facts import Fact, StoredEntry
-from koban.ledger.lives import Change, Judge, Store
+from koban.ledger.lives import Change, Judge, Store, head_of
 from koban.ledger.postings import payable
 from koban.ledger.refusals import APPROVALS_MIN, Refusal, RefusalCode
 from koban.records import Posting
@@ -100,3 +100,11 @@ def apply(entry: Posting | StoredEntry, owner: str, store: Store) -> None:
     step = STEPS.get(entry.event_type)
     if step is not None and step.apply is not None and entry.entry_id == entry.event_id:
         step.apply(entry, owner, store)
+        store.clock_us = max(store.clock_us, entry.occurred_at_us)
+
+
+def began_at_us(key: str, life: bytes) -> int | None:
+    """When a life of a store began, in UTC microseconds; None while something of it is open. See `Store`."""
+    if not key.startswith("/"):
+        return payments.payment_began_at_us(life)
+    return head_of(life).at_us if key.startswith(payments.LOT) else transits.transit_began_at_us(life)

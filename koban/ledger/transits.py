@@ -15,23 +15,31 @@ TRANSFER, WITHDRAWAL = "/transfer/", "/withdrawal/"
 
 
 class Transit(msgspec.Struct, array_like=True, gc=False):
-    """What left which account, with its fee, for whom (an account, or nobody), and whether it is still under way."""
+    """What left which account when, with its fee, for whom (an account, or nobody); `ended` when it is there, or back.
 
+    The first two fields are a life's `Head`.
+    """
+
+    ended: int
+    at_us: int
     account: str
     amount_minor: int
     fee_minor: int = 0
     receiver: str = ""
-    ended: bool = False
+
+    @property
+    def began_at_us(self) -> int | None:
+        """When it left, once it is not under way any more."""
+        return self.at_us if self.ended else None
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Transit).decode
 
 
-def transit_of(store: Store, key: str) -> Transit | None:
-    """What a store knows of a transfer or a withdrawal."""
-    found = store.get(key)
-    return None if found is None else _decode(found)
+def transit_began_at_us(life: bytes) -> int | None:
+    """When a transfer or a withdrawal began that has ended; None of one under way."""
+    return _decode(life).began_at_us
 
 
 def transfer_accounts(body: Body) -> tuple[str, str]:
@@ -47,7 +55,7 @@ def judge_transfer(fact: Fact, store: Store) -> Refusal | None:
     body = fact.body
     if Right.SEND not in RIGHTS.get(body.kind, ()):
         return Refusal(RefusalCode.NO_RIGHT, f"{body.kind or 'nothing'} can't be sent to others")
-    if store.get(f"{TRANSFER}{body.wallet_id}/{body.transfer_id}") is not None:
+    if _exists(fact, store, f"{TRANSFER}{body.wallet_id}/{body.transfer_id}"):
         return Refusal(RefusalCode.TRANSFER_EXISTS, f"transfer {body.transfer_id} was sent before")
     return None
 
@@ -55,11 +63,12 @@ def judge_transfer(fact: Fact, store: Store) -> Refusal | None:
 def judge_transfer_end(fact: Fact, store: Store) -> Refusal | None:
     """TransferAccepted, TransferDeclined, TransferExpired: a transfer that was sent ends once, as a whole."""
     body = fact.body
-    transit = transit_of(store, f"{TRANSFER}{body.wallet_id}/{body.transfer_id}")
+    key = f"{TRANSFER}{body.wallet_id}/{body.transfer_id}"
+    transit = _transit(store, key)
     source, receiver = transfer_accounts(body)
-    if transit is None:
+    if transit is None and not store.has_forgotten(key):
         return Refusal(RefusalCode.UNKNOWN_TRANSFER, f"no transfer {body.transfer_id} of {body.wallet_id}")
-    if transit.ended:
+    if transit is None or transit.ended:
         return Refusal(RefusalCode.TRANSFER_ENDED, f"transfer {body.transfer_id} has ended before")
     if (transit.account, transit.receiver, transit.amount_minor) != (source, receiver, body.amount_minor):
         return Refusal(RefusalCode.TRANSFER_DIFFERS, f"{transit.amount_minor} from {transit.account} were sent")
@@ -71,7 +80,7 @@ def judge_withdrawal(fact: Fact, store: Store) -> Refusal | None:
     body = fact.body
     if body.kind and Right.WITHDRAW not in RIGHTS.get(body.kind, ()):
         return Refusal(RefusalCode.NO_RIGHT, f"{body.kind} can't be withdrawn")
-    if store.get(f"{WITHDRAWAL}{body.wallet_id}/{body.withdrawal_id}") is not None:
+    if _exists(fact, store, f"{WITHDRAWAL}{body.wallet_id}/{body.withdrawal_id}"):
         return Refusal(RefusalCode.WITHDRAWAL_EXISTS, f"withdrawal {body.withdrawal_id} was asked for before")
     return None
 
@@ -79,10 +88,11 @@ def judge_withdrawal(fact: Fact, store: Store) -> Refusal | None:
 def judge_withdrawal_end(fact: Fact, store: Store) -> Refusal | None:
     """WithdrawalPaid, WithdrawalFailed: a withdrawal that was asked for ends once, as a whole."""
     body = fact.body
-    transit = transit_of(store, f"{WITHDRAWAL}{body.wallet_id}/{body.withdrawal_id}")
-    if transit is None:
+    key = f"{WITHDRAWAL}{body.wallet_id}/{body.withdrawal_id}"
+    transit = _transit(store, key)
+    if transit is None and not store.has_forgotten(key):
         return Refusal(RefusalCode.UNKNOWN_WITHDRAWAL, f"no withdrawal {body.withdrawal_id} of {body.wallet_id}")
-    if transit.ended:
+    if transit is None or transit.ended:
         return Refusal(RefusalCode.WITHDRAWAL_ENDED, f"withdrawal {body.withdrawal_id} has ended before")
     source = money(body.wallet_id, "money")
     if (transit.account, transit.amount_minor, transit.fee_minor) != (source, body.amount_minor, body.fee_minor):
@@ -91,6 +101,20 @@ def judge_withdrawal_end(fact: Fact, store: Store) -> Refusal | None:
             f"{transit.amount_minor} and a fee of {transit.fee_minor} from {transit.account} were asked for",
         )
     return None
+
+
+def _exists(fact: Fact, store: Store, key: str) -> bool:
+    """Whether there is, or was, such a transit. One that counts as forgotten is in the way of its own events alone,
+    which are as late; a new one may have its id."""
+    transit = _transit(store, key)
+    if fact.occurred_at_us + store.keep_us > store.clock_us:
+        return transit is not None and not store.is_over(transit.began_at_us)
+    return transit is not None or store.has_forgotten(key)
+
+
+def _transit(store: Store, key: str) -> Transit | None:
+    found = store.get(key)
+    return None if found is None else _decode(found)
 
 
 # --- applying
@@ -102,7 +126,7 @@ def apply_transfer(entry: Posting | StoredEntry, owner: str, store: Store) -> No
     _put(
         store,
         f"{TRANSFER}{owner}/{entry.reference_id}",
-        Transit(source.account, source.debit_minor, 0, entry.counterparty or ""),
+        Transit(0, entry.occurred_at_us, source.account, source.debit_minor, 0, entry.counterparty or ""),
     )
 
 
@@ -118,7 +142,7 @@ def apply_withdrawal(entry: Posting | StoredEntry, owner: str, store: Store) -> 
     _put(
         store,
         f"{WITHDRAWAL}{owner}/{entry.reference_id}",
-        Transit(source.account, amount_minor, source.debit_minor - amount_minor),
+        Transit(0, entry.occurred_at_us, source.account, amount_minor, source.debit_minor - amount_minor),
     )
 
 
@@ -132,7 +156,9 @@ def _put(store: Store, key: str, transit: Transit) -> None:
 
 
 def _end(store: Store, key: str) -> None:
-    transit = transit_of(store, key)
-    assert transit is not None, f"{key} ends, but the books don't know it"
-    transit.ended = True
+    transit = _transit(store, key)
+    if transit is None:  # the entry is applied again, and the transit was forgotten since
+        assert store.has_forgotten(key), f"{key} ends, but the books don't know it"
+        return
+    transit.ended = 1
     _put(store, key, transit)

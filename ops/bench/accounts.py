@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from ops.bench.meter import Body, Meter
-from ops.bench.payments import digest
+from ops.bench.payments import FIRST_AT_US, Payment, digest, wallet_name
+from schemas.partitioning import lane_of
 
 
 class AccountMeter(Meter):
@@ -66,3 +67,26 @@ def answer_of_records(values: Iterable[bytes], opening_minor: int) -> str:
         if account[0] in "UM"
     }
     return digest_of_balances(changes)
+
+
+_BALANCE = (
+    b'{"account":"%b","owner":"%b","posted_minor":%d,"held_minor":0,"available_minor":%d,"pending_in_minor":0,'
+    b'"version":1,"as_of_us":%d,"event_id":"opening","entry_id":"opening"}'
+)
+
+
+def opening_balances(payers: int, lanes: int, opening_minor: int) -> Iterator[Payment]:
+    """What the ledger would have written for the payers' first top-ups; each lane's accounts sum to zero."""
+    total = [0] * lanes
+    for number in range(payers):
+        owner = wallet_name(number)
+        lane = lane_of(owner, lanes)
+        total[lane] += opening_minor
+        yield _balance(lane, f"U.{owner}.money", owner, opening_minor)
+    for lane, amount in enumerate(total):
+        yield _balance(lane, f"A.bank@{lane}", "A.bank", amount)
+
+
+def _balance(lane: int, account: str, owner: str, posted_minor: int) -> Payment:
+    key = account.encode()
+    return Payment(lane, key, _BALANCE % (key, owner.encode(), posted_minor, posted_minor, FIRST_AT_US))

@@ -11,7 +11,6 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,8 +18,7 @@ import msgspec
 from koban.events import Line
 from koban.ledger.history import Axis
 from koban.records import Entry
-from ops.bench.machine import describe, versions
-from ops.bench.report import Latency, Report, Row, Run
+from ops.bench.report import Latency, Report, Row, Run, options_of
 from ops.platform import platform
 from sinks.book import Amounts, PostedEntry
 from sinks.contract import WRITTEN
@@ -55,9 +53,8 @@ def run(quick: bool, events: int | None) -> Report:
         guarantee="exactly once", note="MariaDB 11.4 on the same machine, each commit flushed; CPU is the sink's alone",
     )  # fmt: skip
     quick_enough = row.rate_per_s >= RATE_MIN and max(one.p99_ms for one in latency) <= P99_MS_MAX
-    return Report(
-        stage="book", date=datetime.now(UTC).isoformat(timespec="seconds"), command="koban bench book",
-        machine=describe(), versions=versions("pymysql", "msgspec"), rows=[row], ratios={},
+    return Report.of_now(
+        "book", ("pymysql", "msgspec"), options_of(quick=quick, events=events), rows=[row], ratios={},
         target=f"{RATE_MIN:,} entries/s, a balance at an instant in {P99_MS_MAX:.0f} ms (p99) on {entries:,} entries",
         ok=checker.right and quick_enough, latency=latency, latency_of="one question after another, on a filled book",
     )  # fmt: skip

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 
 from ops.bench.machine import confined
 from ops.bench.meter import Cost
-from ops.bench.report import ROOT, Run
+from ops.bench.report import ROOT, Row, Run
 from ops.bench.task import Task
 
-RUN_S_MAX = 180
 _GROUPS = itertools.count()
 
 
@@ -35,6 +36,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """It says its answer itself; else only what it wrote is looked at."""
     speed: float = 1.0
     """How many of the events it gets: slow contenders fewer, so that a run stays short. Rates are per event."""
+    run_s_max: float = 180.0
+    """A run that takes longer is given up."""
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +53,17 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 class ContenderFailedError(RuntimeError):
     """A contender ended without a result."""
+
+
+def race_rows(
+    contenders: list[Contender], field: Field, events: dict[str, int], runs: int, cores: set[int], **where: str
+) -> list[Row]:
+    """A row a contender; ``where`` is the rows' layout and input. Raises ContenderFailedError."""
+    results = race(contenders, field, events, runs, cores)
+    return [
+        Row.of(results[one.name], contender=one.name, guarantee=one.guarantee, note=one.note, **where)
+        for one in contenders
+    ]
 
 
 def race(
@@ -99,12 +113,28 @@ def run_program(contender: Contender, task: Task, cores: set[int], kind: type[T]
     command = [sys.executable, "-m", f"ops.bench.contenders.{contender.module}", *contender.arguments]
     with tempfile.TemporaryDirectory(prefix="koban-bench-", ignore_cleanup_errors=True) as folder, confined(cores):
         environ = {**os.environ, **task.environ(), "TMPDIR": folder}
-        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, timeout=RUN_S_MAX, check=False)
+        done = _finished(contender, command, environ)
     try:
         return result_of(done.stdout, kind)
     except msgspec.DecodeError as error:
         log = done.stderr.decode(errors="replace")[-2000:]
         raise ContenderFailedError(f"{contender.name} ended with {done.returncode} and no result:\n{log}") from error
+
+
+def _finished(contender: Contender, command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """The contender's process, ended; whatever it started ends with it, since all of it is one session."""
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        printed, log = process.communicate(timeout=contender.run_s_max)
+    except subprocess.TimeoutExpired as error:
+        raise ContenderFailedError(f"{contender.name} took more than {contender.run_s_max:.0f} s") from error
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, printed, log)
 
 
 def result_of(printed: bytes, kind: type[T]) -> T:

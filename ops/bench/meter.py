@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -115,9 +116,9 @@ def finish(cost: Cost) -> None:
     os._exit(0)
 
 
-def peak_rss_mb() -> float:
-    """Of this program alone: ``ru_maxrss`` would also count what the process was before it became this program."""
-    status = Path("/proc/self/status").read_text()
+def peak_rss_mb(process: int | Literal["self"] = "self") -> float:
+    """Of one program alone: ``ru_maxrss`` would also count what the process was before it became this program."""
+    status = Path(f"/proc/{process}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import msgspec
+
+from ops.bench import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "benchmarks"
@@ -100,14 +105,37 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     absent: dict[str, str] = {}
     """Contender → why it did not race."""
 
+    @classmethod
+    def of_now(cls, stage: str, packages: Iterable[str], options: str = "", **figures: Any) -> Report:
+        """Of what was just measured, here, with these versions of these packages."""
+        return cls(
+            stage=stage,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=f"koban bench {stage.partition('-')[0]}{options}",
+            machine=machine.describe(),
+            versions=machine.versions(*packages),
+            **figures,
+        )
+
+
+def options_of(*, quick: bool, events: int | None, part: str | None = None) -> str:
+    """The options with which a benchmark was called, as they are typed."""
+    return (
+        (f" --part {part}" if part else "") + (" --quick" if quick else "") + (f" --events {events}" if events else "")
+    )
+
 
 def ratio(ours: Row, peer: Row) -> float:
     return round(peer.cpu_s_per_million / ours.cpu_s_per_million, 2)
 
 
-def save(report: Report) -> Path:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    file = RESULTS / f"{report.stage}.json"
+def save(report: Report, folder: Path = RESULTS) -> Path:
+    """Keeps a full run as the stage's last one. That of a whole stage takes the place of its parts' (`stage-part`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in folder.glob(f"{report.stage}-*.json"):
+        with suppress(FileNotFoundError):
+            part.unlink()
+    file = folder / f"{report.stage}.json"
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     return file
 
@@ -144,9 +172,9 @@ def _section(report: Report) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in report.rows]
-    lines += [f"- not run: {name}: {why}" for name, why in report.absent.items()]
+    lines += ["", *(f"- not run: {name}: {why}" for name, why in report.absent.items())] if report.absent else []
     ratios = ", ".join(f"{value:.1f} × {peer}" for peer, value in report.ratios.items())
-    lines += ["", f"Events per CPU-second, ours over the peer's: {ratios}. "]
+    lines += ["", f"Events per CPU-second, ours over the peer's: {ratios}. " if ratios else ""]
     lines[-1] += f"Target: {report.target}: {'reached' if report.ok else 'not reached'}."
     if report.latency:
         lines += ["", f"Latency, {report.latency_of}:", ""]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from datetime import UTC, datetime
 from importlib.util import find_spec
 
 from ops.bench import latency, machine
 from ops.bench.broker import LANES, Broker, create, preload, read_all
-from ops.bench.contest import Contender, Field, race
+from ops.bench.contest import Contender, Field, race_rows
 from ops.bench.payments import Skew, answer, digest_of_values, payments
-from ops.bench.report import Latency, Report, Row, ratio
+from ops.bench.report import Latency, Report, Row, options_of, ratio
 
 EVENTS = 2_000_000
 EVENTS_QUICK = 400_000
@@ -82,7 +81,7 @@ def run(*, quick: bool, events: int | None = None) -> Report:
             for layout in ("one core",) if quick or skew == "zipf" else machine.LAYOUTS:
                 rows += _rows(kafka, contenders, field, sizes, runs, layout, skew)
         delays = latency.measure(kafka.bootstrap, quick=quick)
-    return _report(rows, delays, quick=quick, events=events)
+    return _report(rows, delays, options_of(quick=quick, events=events))
 
 
 def prepare(bootstrap: str, skew: Skew, sizes: set[int]) -> Field:
@@ -113,32 +112,19 @@ def _rows(
 ) -> list[Row]:
     broker_cores, contender_cores = machine.cores(layout)
     kafka.confine(broker_cores)
-    results = race(contenders, field, sizes, runs, contender_cores)
-    return [
-        Row.of(
-            results[contender.name],
-            contender=contender.name,
-            layout=layout,
-            input=skew,
-            guarantee=contender.guarantee,
-            note=contender.note,
-        )
-        for contender in contenders
-    ]
+    return race_rows(contenders, field, sizes, runs, contender_cores, layout=layout, input=skew)
 
 
-def _report(rows: list[Row], delays: list[Latency], *, quick: bool, events: int | None) -> Report:
+def _report(rows: list[Row], delays: list[Latency], options: str) -> Report:
     raced = {row.contender: row for row in reversed(rows) if (row.layout, row.input) == ("one core", "uniform")}
     ours = raced[OURS]
     ratios = {name: ratio(ours, row) for name, row in sorted(raced.items()) if not name.startswith(OURS)}
     stock = min(value for name, value in ratios.items() if name.startswith("stock Faust"))
     absent = {c.name: "not installed: `uv run --group bench koban bench transport`" for c in CONTENDERS}
-    return Report(
-        stage="transport",
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        command="koban bench transport" + (" --quick" if quick else "") + (f" --events {events}" if events else ""),
-        machine=machine.describe(),
-        versions=machine.versions("faust-streaming", "aiokafka", "quixstreams", "msgspec"),
+    return Report.of_now(
+        "transport",
+        ("faust-streaming", "aiokafka", "quixstreams", "msgspec"),
+        options,
         rows=rows,
         ratios=ratios,
         target=TARGET,

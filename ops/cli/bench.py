@@ -14,6 +14,8 @@ from ops.bench import console
 from ops.bench.report import PAGE, Report, load, page, save
 from ops.cli.screen import screen
 
+PARTS = ("peers", "hot", "scale", "restore")
+"""Of the ledger's benchmark, whose whole takes most of an hour."""
 STAGES = {"transport": "ops.bench.transport", "ledger": "ops.bench.ledger", "book": "ops.bench.book"}
 """Stage → the module whose ``run(quick, events)`` gives its report."""
 
@@ -22,9 +24,12 @@ STAGES = {"transport": "ops.bench.transport", "ledger": "ops.bench.ledger", "boo
 @click.argument("stage", type=click.Choice([*STAGES, "console", "report"]))
 @click.option("--quick", is_flag=True, help="Two runs of fewer events; not kept.")
 @click.option("--events", type=click.IntRange(min=10_000), help="Events of a run; such a run is not kept.")
+@click.option(
+    "--part", type=click.Choice(list(PARTS)), help="Only this part of `ledger`, kept beside the stage's last full run."
+)
 @click.option("--url", help="Of `console`: load this console instead of a demo's; KOBAN_TOKEN lets the readers in.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def bench(stage: str, quick: bool, events: int | None, url: str | None, as_json: bool) -> None:
+def bench(stage: str, quick: bool, events: int | None, part: str | None, url: str | None, as_json: bool) -> None:
     """Measure STAGE beside its peers, or write docs/benchmarks.md from the last full runs (`report`).
 
     `console` has no peers: readers ask for its pages at a steady rate while payments flow.
@@ -35,9 +40,12 @@ def bench(stage: str, quick: bool, events: int | None, url: str | None, as_json:
         PAGE.write_text(page(load()), "utf-8")
         click.echo(str(PAGE), err=True)
         return
+    if part and stage != "ledger":
+        raise click.UsageError(f"--part is for the stage `ledger`; {stage} is measured as a whole")
     if stage == "console":
         _console(url, quick, as_json)
-    report: Report = importlib.import_module(STAGES[stage]).run(quick=quick, events=events)
+    parts = {"part": part} if part else {}
+    report: Report = importlib.import_module(STAGES[stage]).run(quick=quick, events=events, **parts)
     if not quick and events is None:
         click.echo(str(save(report)), err=True)
     if as_json:

@@ -75,9 +75,9 @@ def prove(entry_id: str) -> None:
 
 @ledger.command("hash")
 def hash_() -> None:
-    """Print one hash of all balances and versions: a replay of the whole input must give the same.
+    """Print one hash of all state, balances, versions, payments, waiting refunds: a replay must give the same.
 
-    Exits 1 when the balances are out of balance, 2 when they could not be read.
+    Exits 1 when the topics contradict themselves, 2 when they could not be read.
     """
     try:
         click.echo(stored_hash(settings()))

@@ -26,8 +26,12 @@ class App:
     name: str
     module: str
     after: tuple[str, ...]
+    unhealthy_s_max: int = 90
+    """See ``Component``."""
 
 
+JOBS_UNHEALTHY_S_MAX = 300
+"""The jobs' keeper is not ready while jobs come up; a restart would break their submission off, and begin it again."""
 APPS = (
     App("gate", "streams.gate", (TOPICS,)),
     App("ledger", "streams.ledger", (TOPICS,)),
@@ -35,7 +39,7 @@ APPS = (
     App("alerts", "streams.alerts", (TOPICS,)),
     App("book", "streams.book", (TOPICS, "mariadb")),
     App("search_index", "streams.search_index", (TOPICS, "opensearch")),
-    App("jobs", "jobs.keeper", (TOPICS, "flink-jobmanager", "flink-taskmanager")),
+    App("jobs", "jobs.keeper", (TOPICS, "flink-jobmanager", "flink-taskmanager"), JOBS_UNHEALTHY_S_MAX),
     App(CONSOLE, "dashboards", (TOPICS,)),
 )
 NAMES = tuple(app.name for app in APPS)
@@ -69,6 +73,7 @@ def _component(site: Site, app: App, environ: Mapping[str, str]) -> Component:
         after=app.after,
         environ={**environ, "KOBAN_METRICS_PORT": str(port)},
         directory=ROOT,
+        unhealthy_s_max=app.unhealthy_s_max,
         kind="app",
     )
 

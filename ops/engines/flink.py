@@ -116,6 +116,8 @@ def configuration(site: Site) -> dict[str, object]:
         # A lost TaskManager is noticed within seconds: on one machine a pause this long means that it is gone.
         "heartbeat.interval": "2 s",
         "heartbeat.timeout": "10 s",
+        # So long a TaskManager waits after a JobManager that refuses its connection: the new one is there in seconds.
+        "cluster.registration.error-delay": "1 s",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "20 s",

@@ -8,6 +8,7 @@ from functools import partial
 
 from prometheus_client import Gauge
 
+from koban.ledger.lives import Store
 from koban.settings import Settings
 from streams.ledger.lane import TOPICS, LedgerLane
 from streams.ledger.store import LaneStore
@@ -45,6 +46,7 @@ def ledger_app(settings: Settings) -> BatchApp:
             trial_balance=partial(tell, lane),
             store=LaneStore(settings.data_dir / "ledger" / f"lane-{lane}", lane, lanes),
             checkpoint_s=settings.ledger_checkpoint_s,
+            lives=partial(Store, settings.ledger_late_days, settings.ledger_tombstone_days),
         ),
     )
     return app

@@ -16,17 +16,18 @@ from koban.events import PLATFORM_EVENTS
 from koban.ledger.accounts import owner_of
 from koban.ledger.book import Book
 from koban.ledger.facts import Fact, decode_balance, decode_entry, decode_fact, decode_legs, decode_waiting
+from koban.ledger.lives import Changes, Store
 from koban.ledger.outcomes import Outcome
 from koban.ledger.postings import UnknownEventTypeError
 from koban.ledger.refusals import Refusal
-from koban.ledger.steps import apply
+from koban.ledger.steps import apply, began_at_us
 from koban.records import Leg, Legs, Posting, WaitingRefund
 from schemas import codec
 from schemas.cloudevents import HeaderMaker, Headers
 from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidEvent, ReasonCode
 from schemas.partitioning import lane_of
-from streams.ledger.store import Coverage, KnownLives, LaneStore, Loss, StoreLostError
+from streams.ledger.store import Coverage, LaneStore, Loss, StoreLostError
 from streams.transport import Batch, Lane, LaneLog, Span
 from streams.transport.batch import Record
 
@@ -39,6 +40,8 @@ OPEN_PAUSES_S = (0.1, 0.3, 0.6, 1.0)
 """Between the tries to open a store that another worker has."""
 ROWS_AT_ONCE = 5_000
 """Rows of a store that are taken over before the worker's other tasks have a turn."""
+ENTRIES_AT_ONCE = 50_000
+"""Entries of the whole journal that are applied before what they changed goes to the store."""
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
@@ -51,7 +54,7 @@ class LedgerLane(Lane):
     `count` counts outcomes, `imbalance` is told by how many yen the books are out of balance, and `clock_us` says the
     time in UTC microseconds. `trial_balance` is told the sums of the accounts by family after each batch.
     With a `store` the lane writes a checkpoint every `checkpoint_s` seconds, and a restart reads only what the log has
-    beyond it.
+    beyond it. `lives` makes an empty store of what is known of payments.
     """
 
     def __init__(
@@ -64,9 +67,11 @@ class LedgerLane(Lane):
         trial_balance: Callable[[Mapping[str, int]], None] = lambda families: None,
         store: LaneStore | None = None,
         checkpoint_s: float = 5.0,
+        lives: Callable[[], Store] = Store,
     ) -> None:
         super().__init__(partition)
         self._lanes = lanes
+        self._lives = lives
         self._store = store
         self._checkpoint_s = checkpoint_s
         self._checkpoint_due_at = 0.0
@@ -94,8 +99,7 @@ class LedgerLane(Lane):
         self._trial_balance(self.book.families)
 
     def _begin(self) -> None:
-        self._lives = KnownLives() if self._store is not None else None
-        self.book = Book(self.partition, lambda owner: lane_of(owner, self._lanes), self._lives)
+        self.book = Book(self.partition, lambda owner: lane_of(owner, self._lanes), self._lives())
 
     async def _restore_from_log(self, log: LaneLog) -> None:
         restore, store = self.book.restore, self._store
@@ -114,7 +118,8 @@ class LedgerLane(Lane):
         """False when the store is lost: the book is empty then, and the store made anew, or not used."""
         spans = {topic: await log.span(topic) for topic in STORED}
         try:
-            offsets = (await self._opened(store, spans)).offsets
+            coverage = await self._opened(store, spans)
+            offsets, self.book.store.clock_us = coverage.offsets, coverage.clock_us
             await self._take_over(store, log, offsets[BALANCES])
             await self._restore_waiting(log)
             await self._restore_lives(log, offsets[JOURNAL])
@@ -174,16 +179,30 @@ class LedgerLane(Lane):
             restore(decode_balance(newest[account]))
 
     async def _restore_lives(self, log: LaneLog, offset: int) -> None:
-        if self._store is not None and self._lives is not None and offset:
-            for number, (key, life) in enumerate(self._store.lives(), 1):
-                self._lives[key.decode()] = life
-                if number % ROWS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-        store = self.book.store
+        """The store's lives, if it covers any of the journal, and what the journal from `offset` on changed in them."""
+        lives = self.book.store
+        if self._store is not None and offset:
+            await self._take_over_lives(self._store)
+        entries = 0
         async for records in log.read(JOURNAL, start=offset):
             for record in records:
                 if record.value is not None and record.key is not None:
-                    apply(decode_entry(record.value), record.key.decode(), store)
+                    apply(decode_entry(record.value), record.key.decode(), lives)
+            entries += len(records)
+            if not offset and entries >= ENTRIES_AT_ONCE:
+                entries = 0
+                changes = self._take_changes()
+                if self._store is not None:
+                    self._store.fill({}, changes)
+
+    async def _take_over_lives(self, store: LaneStore) -> None:
+        lives = self.book.store
+        for number, (key, life) in enumerate(store.lives(), 1):
+            lives.restore(key.decode(), life)
+            if number % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for generation, stones in store.tombstones():
+            lives.tombstones.restore(generation, stones)
 
     async def _restore_waiting(self, log: LaneLog) -> None:
         """Queues come back in their order: a refund is written once when it begins to wait, and once when it ends."""
@@ -217,6 +236,7 @@ class LedgerLane(Lane):
         """Writes a checkpoint now and then; all that the lane knows is committed when this is called."""
         self._settled = True
         if self._store is None:
+            self._take_changes()
             return
         for topic in STORED:
             end = ends.get((topic, self.partition))
@@ -227,12 +247,13 @@ class LedgerLane(Lane):
 
     async def _checkpoint(self) -> None:
         """Outside of the event loop, where the other lanes work on. A store that can't be written is given up."""
-        store, lives = self._store, self._lives
-        if store is None or lives is None:
+        store = self._store
+        if store is None:
             return
         balances, self._unstored = self._unstored, {}
+        changes = self._take_changes()
         try:
-            await asyncio.to_thread(store.write, balances, lives.take_changed(), dict(self._written))
+            await asyncio.to_thread(store.write, balances, changes, dict(self._written))
         except asyncio.CancelledError:
             self._give_up(store)  # what was to be written may be missing in it
             raise
@@ -241,6 +262,12 @@ class LedgerLane(Lane):
             self._count("store_unwritable", 1)
             _log.warning("lane %s works on without a store: %s", self.partition, error)
         self._checkpoint_due_at = time.monotonic() + self._checkpoint_s
+
+    def _take_changes(self) -> Changes:
+        changes = self.book.store.take_changes(began_at_us)
+        if changes.forgotten:
+            self._count("lives_forgotten", changes.forgotten)
+        return changes
 
     def _give_up(self, store: LaneStore) -> None:
         store.close()

@@ -19,13 +19,15 @@ from typing import cast
 import msgspec
 from rocksdict import Options, Rdict, WriteBatch
 
-from koban.ledger.lives import InMemory
+from koban.ledger.lives import Changes
+from koban.ledger.tombstones import BYTES
 from streams.transport import Span
 
-FORMAT = 1
+FORMAT = 2
 """Of keys and values. A store of another format is made anew."""
-_BALANCE, _LIFE, _COVERAGE = b"b", b"l", b"~"
+_BALANCE, _LIFE, _TOMBSTONES, _COVERAGE = b"b", b"l", b"t", b"~"
 """What keys begin with. The coverage is the last key, so a reading that ends before it was cut short."""
+_GENERATION_BYTES = 4
 
 
 class Loss(StrEnum):
@@ -63,26 +65,8 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     lanes: int
     topic_ids: dict[str, str]
     offsets: dict[str, int]
-
-
-class KnownLives(InMemory):
-    """What is known of payments, and what of it changed since the last checkpoint: None for what was forgotten."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.changed: dict[str, bytes | None] = {}
-
-    def put(self, key: str, value: bytes, /) -> None:
-        self[key] = self.changed[key] = value
-
-    def forget(self, key: str, /) -> None:
-        self.pop(key, None)
-        self.changed[key] = None
-
-    def take_changed(self) -> dict[str, bytes | None]:
-        """What changed since the last call."""
-        changed, self.changed = self.changed, {}
-        return changed
+    clock_us: int
+    """That of `koban.ledger.lives.Store`."""
 
 
 class LaneStore:
@@ -146,6 +130,11 @@ class LaneStore:
         """Key → what is known of a payment, a transfer or a withdrawal. Raises StoreLostError."""
         return self._rows(_LIFE)
 
+    def tombstones(self) -> Iterator[tuple[int, bytes]]:
+        """Generation → tombstones, one behind the other. Raises StoreLostError."""
+        for key, stones in self._rows(_TOMBSTONES):
+            yield int.from_bytes(key[:_GENERATION_BYTES], "big"), stones
+
     def _rows(self, kind: bytes) -> Iterator[tuple[bytes, bytes]]:
         assert self._db is not None
         rows = cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=kind))  # raw mode has only bytes
@@ -165,31 +154,28 @@ class LaneStore:
 
     # --- writing
 
-    def fill(self, balances: Mapping[bytes, bytes]) -> None:
-        """Takes balances over while the whole log is read; they count with the next `write`."""
-        self._write(balances, {}, None)
+    def fill(self, balances: Mapping[bytes, bytes], changes: Changes | None = None) -> None:
+        """Takes over what is known while the whole log is read; it counts with the next `write`."""
+        self._write(balances, changes, None)
 
-    def write(
-        self, balances: Mapping[bytes, bytes], lives: Mapping[str, bytes | None], offsets: Mapping[str, int]
-    ) -> None:
+    def write(self, balances: Mapping[bytes, bytes], changes: Changes, offsets: Mapping[str, int]) -> None:
         """A checkpoint: all of it is there after a crash, or none. May be called from any thread."""
         coverage = Coverage(
-            format=FORMAT, lane=self._lane, lanes=self._lanes, topic_ids=self._topic_ids, offsets=dict(offsets)
+            format=FORMAT,
+            lane=self._lane,
+            lanes=self._lanes,
+            topic_ids=self._topic_ids,
+            offsets=dict(offsets),
+            clock_us=changes.clock_us,
         )
-        self._write(balances, lives, _sealed(coverage))
+        self._write(balances, changes, _sealed(coverage))
 
-    def _write(
-        self, balances: Mapping[bytes, bytes], lives: Mapping[str, bytes | None], coverage: bytes | None
-    ) -> None:
+    def _write(self, balances: Mapping[bytes, bytes], changes: Changes | None, coverage: bytes | None) -> None:
         rows = WriteBatch(raw_mode=True)
         for account, balance in balances.items():
             rows.put(_BALANCE + account, balance)
-        for name, life in lives.items():
-            key = _LIFE + name.encode()
-            if life is None:
-                rows.delete(key)
-            else:
-                rows.put(key, life)
+        if changes is not None:
+            _put_changes(rows, changes)
         if coverage is not None:
             rows.put(_COVERAGE, coverage)
         with self._lock:
@@ -203,6 +189,23 @@ class LaneStore:
             if db is not None:
                 with suppress(Exception):  # rocksdict raises nothing more special
                     db.close()
+
+
+def _put_changes(rows: WriteBatch, changes: Changes) -> None:
+    for name, life in changes.lives.items():
+        key = _LIFE + name.encode()
+        if life is None:
+            rows.delete(key)
+        else:
+            rows.put(key, life)
+    for generation, stones in changes.tombstones.items():
+        rows.put(_generation(generation) + stones[:BYTES], stones)  # a tombstone is put up once, so the key is new
+    if changes.dropped_before is not None:
+        rows.delete_range(_generation(0), _generation(changes.dropped_before))
+
+
+def _generation(number: int) -> bytes:
+    return _TOMBSTONES + number.to_bytes(_GENERATION_BYTES, "big")
 
 
 def _sealed(coverage: Coverage) -> bytes:

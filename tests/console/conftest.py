@@ -17,9 +17,10 @@ TIMEOUT_MS = 20_000
 WIDE = {"width": 1440, "height": 1000}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One browser for all tests."""
+    """One browser for all tests of a module. Playwright keeps an event loop running in this thread as long as it is
+    there: tests elsewhere that run one of their own could not."""
     playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TEST RAN: playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("NO BROWSER TEST RAN: there is no chromium on this machine (KOBAN_TEST_CHROMIUM names one)")

@@ -232,7 +232,7 @@ def test_a_source_that_is_down_is_named(look: Look, world: World, source: str) -
     world.down.add(source)
     page.wait_for_selector(".banner.warn")
     if source != "index":
-        page.wait_for_selector(".fresh.down:has-text('source down since')")
+        page.wait_for_selector(".fresh.down:visible:has-text('source down since')")
         assert page.query_selector("main table.rows") is not None, "what was known is still shown"
     world.down.clear()
     page.wait_for_selector(".banner.warn", state="detached")

@@ -54,10 +54,15 @@ class Traffic:
         """(topic, owner, value)."""
         self.books: Books = {}
         self.entries = 0
+        self.waiting: set[str] = set()
+        """Payments whose refund waits for its merchant's money."""
 
     def make(self, count: int) -> list[tuple[str, str, bytes]]:
         """Some more facts, each with its books."""
-        kinds = (self._top_up, self._payment, self._payment, self._payment, self._refund, self._transfer, self._grant)
+        kinds = (
+            self._top_up, self._payment, self._payment, self._payment, self._refund, self._unfunded, self._transfer,
+            self._grant,
+        )  # fmt: skip
         made = [event for _ in range(count) for event in self._random.choice(kinds)()]
         self.sent += made
         return made
@@ -123,6 +128,22 @@ class Traffic:
             self._event("PaymentCompleted", bought, sold, payment),
             self._event("RefundRequested", body, asked, payment),
             self._event("RefundCompleted", body, given, payment),
+        ]
+
+    def _unfunded(self) -> list[tuple[str, str, bytes]]:
+        """A refund that waits for ever: all that its merchant had was taken from it just before."""
+        wallet, amount = self._wallet(), self._amount()
+        payment = f"{self._name}-u{next(self._numbers)}"
+        account = f"M.{payment}.payable"
+        tenders = [{"kind": "points", "amount_minor": amount}]
+        sold = {"wallet_id": wallet, "merchant_id": payment, "amount_minor": amount, "tenders": tenders}
+        taken = {"X.fraud": -amount, account: amount}
+        lines = [{"account": name, "debit_minor": debit} for name, debit in taken.items()]
+        self.waiting.add(payment)
+        return [
+            self._event("PaymentCompleted", sold, {f"U.{wallet}.points": amount, account: -amount}, payment),
+            self._event("AdjustmentPosted", {"wallet_id": wallet, "lines": lines, "approvals": ["a", "b"]}, taken),
+            self._event("RefundRequested", {**sold, "refund_id": "r"}, {}, payment),
         ]
 
     def _transfer(self) -> list[tuple[str, str, bytes]]:
@@ -288,6 +309,7 @@ def check(rig: Rig, traffic: Traffic) -> Books:
     actual = added_up(rig.balances())
     assert folded == traffic.books
     assert actual == traffic.books
+    assert {refund["payment_id"] for refund in rig.read("refunds-waiting")} == traffic.waiting
     assert sum(debit for debit, _ in actual.values()) == 0
     return actual
 

@@ -8,25 +8,13 @@ from __future__ import annotations
 import faust
 
 from ops.bench.accounts import AccountMeter
+from ops.bench.contenders.faust_app import THROUGHPUT, stock_app, work_until_done
 from ops.bench.meter import ONE
 from ops.bench.task import Task
 
 task = Task.from_environ()
 meter = AccountMeter(task.events)
-app = faust.App(
-    task.group,
-    broker=f"aiokafka://{task.bootstrap}",
-    datadir=task.settings().data_dir,
-    consumer_auto_offset_reset="earliest",
-    value_serializer="raw",
-    key_serializer="raw",
-    web_enabled=False,
-    topic_disable_leader=True,
-    topic_partitions=4,
-    stream_wait_empty=False,
-    broker_max_poll_records=1000,
-    stream_buffer_maxsize=16_384,
-)
+app = stock_app(task, topic_partitions=4, **THROUGHPUT)
 topic = app.topic(task.topic, value_type=bytes, key_type=bytes)
 balances = app.Table("balances", default=int, key_type=str, value_type=int, partitions=4)
 
@@ -43,4 +31,4 @@ async def work(stream: faust.Stream[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    faust.Worker(app, loglevel="WARN", quiet=True).execute_from_commandline()
+    work_until_done(app)

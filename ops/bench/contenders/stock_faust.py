@@ -6,6 +6,7 @@ import sys
 
 import faust
 
+from ops.bench.contenders.faust_app import THROUGHPUT, stock_app, work_until_done
 from ops.bench.meter import Meter
 from ops.bench.task import Task
 
@@ -14,19 +15,7 @@ TAKE_WITHIN_S = 0.2
 
 task = Task.from_environ()
 meter = Meter(task.events)
-app = faust.App(
-    task.group,
-    broker=f"aiokafka://{task.bootstrap}",
-    datadir=task.settings().data_dir,
-    consumer_auto_offset_reset="earliest",
-    value_serializer="raw",
-    key_serializer="raw",
-    web_enabled=False,
-    topic_disable_leader=True,
-    stream_wait_empty=False,
-    broker_max_poll_records=1000,
-    stream_buffer_maxsize=16_384,
-)
+app = stock_app(task, **THROUGHPUT)
 topic = app.topic(task.topic, value_type=bytes, key_type=bytes)
 
 
@@ -47,4 +36,4 @@ else:
 
 
 if __name__ == "__main__":
-    faust.Worker(app, loglevel="WARN", quiet=True).execute_from_commandline()
+    work_until_done(app)

@@ -11,7 +11,9 @@ import msgspec
 from aiokafka import TopicPartition
 
 from koban.ledger.book import Book, state_hash
-from koban.ledger.facts import decode_balance, decode_fact
+from koban.ledger.facts import decode_fact
+from ops.audit.state import TOPICS as STATE
+from ops.audit.state import StoredLane
 from ops.drill.simulation.auditor import Auditor, BrokenBooks, Expected, demand
 from ops.drill.simulation.broker import Broker, Draft, Group, Stored
 from ops.drill.simulation.clockwork import Clockwork, Process
@@ -326,12 +328,12 @@ class World:
 
     def _stored_hash(self) -> str:
         """Of what a fresh worker would restore."""
-        books = [Book(lane, lambda owner: lane_of(owner, self.lanes)) for lane in range(self.lanes)]
-        for book in books:
-            for record in self.broker.logs[TopicPartition(BALANCES, book.lane)].read(0, 1_000_000)[0]:
-                book.restore(decode_balance(record.value or b""))
-            book.check()
-        return state_hash(books)
+        lanes = [StoredLane(lane) for lane in range(self.lanes)]
+        for number, lane in enumerate(lanes):
+            for topic in STATE:
+                for record in self.broker.logs[TopicPartition(topic, number)].read(0, 1_000_000)[0]:
+                    lane.take(topic, record.key or b"", record.value)
+        return state_hash(lane.whole() for lane in lanes)
 
     def _undisturbed_hash(self) -> str:
         """Of all events on a single lane, in the order in which they were sent."""

@@ -88,12 +88,10 @@ def test_each_job_keeps_its_checkpoints_in_its_own_folder(settings: Settings) ->
     assert len({checkpoints_dir(settings, one.name) for one in JOBS}) == len(JOBS)
 
 
-def test_a_run_starts_from_the_given_checkpoint_and_owns_it(settings: Settings) -> None:
-    options = job_options(settings, job("lake"), "file:///chk-7")
-    assert options["execution.state-recovery.path"] == "file:///chk-7"
-    assert options["execution.state-recovery.claim-mode"] == "CLAIM"
-    assert options["execution.checkpointing.interval"] == f"{checkpoint_interval_s(settings, 'lake')} s"
-    assert "execution.state-recovery.path" not in job_options(settings, job("lake"), None)
+def test_each_job_is_checkpointed_as_often_as_its_setting_says(settings: Settings) -> None:
+    for one in JOBS:
+        options = job_options(settings, one)
+        assert options["execution.checkpointing.interval"] == f"{checkpoint_interval_s(settings, one.name)} s"
 
 
 def test_an_unknown_job_is_refused_by_name() -> None:

@@ -8,7 +8,7 @@ import pytest
 from koban.ledger.book import Book
 from koban.ledger.breaches import BreachCode
 from koban.ledger.facts import ArrivedLeg, Body, Fact
-from koban.ledger.lives import InMemory
+from koban.ledger.lives import Store
 from koban.ledger.steps import apply
 from koban.records import Posting
 
@@ -179,7 +179,7 @@ def test_lives_are_rebuilt_from_the_journal_alone(books):
         books.refund("RefundRequested", 100 + number, payment)
     books.refund("RefundCompleted", 50, "a")
     payer = books.books[0]
-    store = InMemory()
+    store = Store()
     for entry in books.entries:
         apply(entry, "u", store)
     assert store == payer.store

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ops.bench.accounts import answer_of_records, digest_of_balances, opening_balances
 from ops.bench.contest import _turn
+from ops.bench.ledger import PARTS as LEDGER_PARTS
+from ops.bench.ledger import TARGETS
 from ops.bench.meter import Meter
 from ops.bench.payments import PAYERS, Skew, answer, digest, digest_of_values, payments
-from ops.bench.report import Latency, Report, Row, Run, page, ratio
+from ops.bench.report import Latency, Report, Row, Run, load, page, ratio, save
 from ops.bench.transport import CONTENDERS
+from ops.cli.bench import PARTS, bench
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
@@ -91,3 +97,34 @@ def test_the_page_holds_every_row_ratio_and_note() -> None:
     assert "| batched | at least once | uniform | one core | 200,000 (100,000-300,000) | 3.00 (1.00-5.00) |" in text
     for part in ("21.5 × stock Faust", "reached", "| batched | 50 | 1.2 | 3.4 | 5.6 |", "quixstreams: not installed"):
         assert part in text
+
+
+def test_opening_balances_sum_to_zero_in_each_lane_and_nobody_has_gained_anything() -> None:
+    lanes: defaultdict[int, int] = defaultdict(int)
+    values = []
+    for lane, key, value in opening_balances(50, 4, 1_000):
+        record = json.loads(value)
+        assert record["account"] == key.decode()
+        lanes[lane] += record["posted_minor"] if record["account"].startswith("U.") else -record["posted_minor"]
+        values.append(value)
+    assert dict(lanes) == dict.fromkeys(range(4), 0)
+    assert answer_of_records(values, 1_000) == digest_of_balances({})
+
+
+def test_a_stages_full_run_takes_the_place_of_its_parts(tmp_path: Path) -> None:
+    def measured(stage: str) -> Report:
+        return Report.of_now(stage, (), rows=[row("a", run(100, 5))], ratios={}, target="t", ok=True)
+
+    for stage in ("ledger-hot", "ledger-peers", "book"):
+        save(measured(stage), tmp_path)
+    assert [report.stage for report in load(tmp_path)] == ["book", "ledger-hot", "ledger-peers"]
+    save(measured("ledger"), tmp_path)
+    assert [report.stage for report in load(tmp_path)] == ["book", "ledger"]
+    assert measured("ledger-hot").command == "koban bench ledger"
+
+
+def test_only_the_ledger_is_measured_in_parts() -> None:
+    refused = CliRunner().invoke(bench, ["transport", "--part", "hot"])
+    assert refused.exit_code == 2
+    assert "transport is measured as a whole" in refused.output
+    assert set(LEDGER_PARTS) == set(PARTS) == set(TARGETS)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from jobs.health import HealthPages
+from jobs.keeper import SUBMIT_S_MAX
 from ops.engines import apps, flink
 from ops.engines.component import NotReadyError
 
@@ -51,3 +52,9 @@ def test_the_first_python_of_the_jobs_path_is_the_one_that_runs_this() -> None:
     assert found is not None
     asked = [found, "-c", "import sys; print(sys.base_prefix)"]
     assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip() == sys.base_prefix
+
+
+def test_the_jobs_keeper_is_not_restarted_while_its_submission_may_take() -> None:
+    """It is not ready meanwhile, and a restart would end the client that compiles the jobs."""
+    jobs = next(app for app in apps.APPS if app.name == "jobs")
+    assert jobs.unhealthy_s_max >= SUBMIT_S_MAX

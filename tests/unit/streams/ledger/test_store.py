@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from streams.ledger.store import LaneStore, Loss
 from streams.transport import Batch, Span
 
 LANES, LANE = 4, 1
+AT_US, DAY_US = 1_700_000_000_000_000, 86_400_000_000
 WALLETS = [wallet for wallet in (f"w-{number}" for number in range(2_000)) if lane_of(wallet, LANES) == LANE]
 
 
@@ -98,12 +100,27 @@ def owner_of(event: bytes) -> bytes:
     return str(msgspec.json.decode(event)["body"]["wallet_id"]).encode()
 
 
-def event(event_type: str, event_id: str, wallet: str, aggregate_id: str = "x", **body: Any) -> bytes:
+def paid(payment: str, day: int) -> bytes:
+    tenders = [{"kind": "money", "amount_minor": 100}]
+    at_us = AT_US + day * DAY_US
+    body = {"amount_minor": 100, "tenders": tenders, "merchant_id": WALLETS[1]}
+    return event("PaymentCompleted", f"c-{payment}", WALLETS[0], payment, at_us, **body)
+
+
+def refund(payment: str, day: int) -> bytes:
+    tenders = [{"kind": "money", "amount_minor": 1}]
+    body = {"amount_minor": 1, "tenders": tenders, "merchant_id": WALLETS[1], "refund_id": "r"}
+    return event("RefundRequested", f"r-{payment}-{day}", WALLETS[0], payment, AT_US + day * DAY_US, **body)
+
+
+def event(
+    event_type: str, event_id: str, wallet: str, aggregate_id: str = "x", at_us: int = AT_US, **body: Any
+) -> bytes:
     return msgspec.json.encode(
         {
             "event_type": event_type,
             "event_id": event_id,
-            "occurred_at_us": 1_700_000_000_000_000,
+            "occurred_at_us": at_us,
             "aggregate": "payment",
             "aggregate_id": aggregate_id,
             "body": {"wallet_id": wallet, **body},
@@ -144,14 +161,96 @@ def test_a_restart_reads_nothing_that_the_store_has(topics: Topics, folder: Path
 def test_what_is_known_of_payments_comes_back_too(topics: Topics, folder: Path) -> None:
     filled(topics, folder)
     again = Worker(topics, folder)
-    lives = dict(again.lane.book.store)  # type: ignore[call-overload]  # a dict in a worker
+    lives = dict(again.lane.book.store)
     assert len(lives) == 1
     again.stop()
     shutil.rmtree(folder)
     rebuilt = Worker(topics, folder)
     assert rebuilt.counts == {f"store_{Loss.ABSENT}": 1}
-    assert dict(rebuilt.lane.book.store) == lives  # type: ignore[call-overload]
+    assert dict(rebuilt.lane.book.store) == lives
     rebuilt.stop()
+
+
+def told_days(worker: Worker) -> None:
+    """A payment every ten days, over the time after which a tombstone goes."""
+    for first in range(0, 2_400, 50):
+        worker.post(*(paid(f"p-{day}", day) for day in range(first, first + 50, 10)))
+
+
+def test_what_was_forgotten_stays_forgotten_after_a_restart(
+    topics: Topics, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_lane, "ENTRIES_AT_ONCE", 7)
+    worker = Worker(topics, folder)
+    told_days(worker)
+    lives, tombstones = dict(worker.lane.book.store), sorted(worker.lane.book.store.tombstones)
+    assert 40 <= len(lives) < 50
+    assert len(tombstones) == 240 - len(lives)
+    assert worker.counts["lives_forgotten"] == 240 - len(lives)
+    worker.stop()
+    again = Worker(topics, folder)
+    assert again.counts == {"store_restored": 1}
+    assert topics.read_records == 0
+    assert dict(again.lane.book.store) == lives
+    assert sorted(again.lane.book.store.tombstones) == tombstones
+    again.post(paid("p-1500", 1_500), refund("p-1600", 2_390), refund("p-2390", 2_391))
+    assert again.counts["refused_payment_exists"] == again.counts["refused_refund_too_late"] == 1
+    assert again.counts["posted"] == 1
+    again.post(paid("p-2800", 2_800), paid("p-2810", 2_810))
+    again.post(refund("p-2390", 2_812))
+    assert again.counts["refused_refund_too_late"] == 1
+    again.stop()
+    rebuilt_from_log(topics, folder, again)
+
+
+def rebuilt_from_log(topics: Topics, folder: Path, worker: Worker) -> None:
+    """Without its store a lane comes to the state that it had, in portions; and so with the store made anew."""
+    state = worker.lane.book.state_hash()
+    shutil.rmtree(folder)
+    rebuilt = Worker(topics, folder)
+    assert rebuilt.counts[f"store_{Loss.ABSENT}"] == 1
+    assert rebuilt.counts["lives_forgotten"] > 0
+    assert rebuilt.lane.book.state_hash() == state
+    rebuilt.stop()
+    again = Worker(topics, folder)
+    assert again.counts == {"store_restored": 1}
+    assert again.lane.book.state_hash() == state
+    again.stop()
+
+
+def test_an_older_copy_is_read_on_over_what_was_forgotten_since(
+    topics: Topics, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_lane, "ENTRIES_AT_ONCE", 7)
+    worker = Worker(topics, folder)
+    told_days(worker)
+    worker.stop()
+    shutil.copytree(folder, tmp_path / "copy")
+    worker = Worker(topics, folder)
+    for day in range(2_400, 3_000, 50):
+        worker.post(paid(f"p-{day}", day))
+    worker.stop()
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder)
+    again = Worker(topics, folder)
+    assert again.counts["store_restored"] == 1
+    assert again.lane.book.state_hash() == worker.lane.book.state_hash()
+    again.stop()
+    rebuilt_from_log(topics, folder, again)
+
+
+def test_a_store_of_the_format_before_is_made_anew(topics: Topics, folder: Path) -> None:
+    state = filled(topics, folder)
+    db = Rdict(str(folder), Options(raw_mode=True))
+    coverage = msgspec.json.decode(db[b"~"][4:])
+    del coverage["clock_us"]
+    raw = msgspec.json.encode({**coverage, "format": 1})
+    db[b"~"] = zlib.crc32(raw).to_bytes(4, "big") + raw
+    db.close()
+    again = Worker(topics, folder)
+    assert again.counts == {f"store_{Loss.OTHER_FORMAT}": 1}
+    assert again.lane.book.state_hash() == state
+    again.stop()
 
 
 def test_an_older_copy_is_read_on_from_its_offsets(topics: Topics, folder: Path, tmp_path: Path) -> None:
