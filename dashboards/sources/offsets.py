@@ -161,7 +161,7 @@ class Groups:
             group_id=None,
             isolation_level="read_committed",
             enable_auto_commit=False,
-            auto_offset_reset="none",
+            auto_offset_reset="latest",
             request_timeout_ms=5000,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=64 * 1024,
@@ -172,12 +172,17 @@ class Groups:
         await self._admin.start()
 
     async def _partitions(self) -> list[TopicPartition]:
-        names = [name for name in await self._consumer.topics() if not name.startswith("__")]
-        return [
-            TopicPartition(name, partition)
-            for name in names
-            for partition in self._consumer.partitions_for_topic(name) or ()
+        """All of them; the consumer holds each, paused, so that it knows whom to ask."""
+        found = [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in await self._admin.describe_topics()
+            for partition in topic["partitions"]
+            if not topic["topic"].startswith("__")
         ]
+        if set(found) != self._consumer.assignment():
+            self._consumer.assign(found)
+            self._consumer.pause(*found)
+        return found
 
     async def _committed(self) -> dict[str, dict[TopicPartition, int]]:
         """Group → partition → the offset it goes on from."""
@@ -208,14 +213,17 @@ class Groups:
                 self._only_markers[place] = gap
 
     async def _has_record(self, tp: TopicPartition, offset: int, end: int) -> bool:
-        self._consumer.assign([tp])
         self._consumer.seek(tp, offset)
-        for _ in range(2):
-            records = (await self._consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)).get(tp, [])
-            if records:
-                return bool(records[0].offset < end)
-            if await self._consumer.position(tp) >= end:
-                return False
+        self._consumer.resume(tp)
+        try:
+            for _ in range(2):
+                records = (await self._consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)).get(tp, [])
+                if records:
+                    return bool(records[0].offset < end)
+                if await self._consumer.position(tp) >= end:
+                    return False
+        finally:
+            self._consumer.pause(tp)
         return True
 
     def _read_to(
