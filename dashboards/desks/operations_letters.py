@@ -27,6 +27,8 @@ T = TypeVar("T")
 SEE_OTHER = 303
 LETTERS_MAX = 2_000
 """The list is of the newest so many; it says when there are more."""
+LOOK_S_MAX = 4.0
+"""Of a look at the topic, which has to find its brokers first; on a busy machine that alone takes a second."""
 SEND_S_MAX = 8.0
 RAW_BYTES_SHOWN = 16_384
 
@@ -131,7 +133,7 @@ class Log:
 
     def __init__(self, console: Console) -> None:
         self._settings = console.settings
-        self._threads = Bounded("Kafka", threads=4)
+        self._threads = Bounded("Kafka", limit_s=LOOK_S_MAX, threads=4)
 
     async def newest(self) -> dead_letters.Found:
         """The newest letters. Raises Transient."""

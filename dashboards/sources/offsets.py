@@ -24,7 +24,8 @@ RATE_WINDOW_S = 10.0
 MARKERS_MAX = 64
 """A transaction's marker takes an offset that no reader commits; a gap up to this is looked into before it is told."""
 GROUP_PREFIX = "koban-"
-_POLL_MS = 250
+LOOKS_S_MAX = 1.0
+_POLL_MS = 100
 
 
 class GroupLag(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,8 +114,8 @@ class Groups:
         self._ends: dict[TopicPartition, Ends] = {}
         self._reads: dict[tuple[str, TopicPartition], Ends] = {}
         """Group and partition → where it was over time."""
-        self._only_markers: dict[tuple[str, TopicPartition], tuple[int, int]] = {}
-        """Group and partition → the committed offset and the end between which nothing but markers lies."""
+        self._only_markers: set[tuple[TopicPartition, int, int]] = set()
+        """A partition's offset and end between which nothing but markers lies."""
 
     async def ask(self) -> Offsets:
         """All topics and groups. Raises KafkaError or TimeoutError; the next call starts afresh."""
@@ -161,7 +162,7 @@ class Groups:
             group_id=None,
             isolation_level="read_committed",
             enable_auto_commit=False,
-            auto_offset_reset="none",
+            auto_offset_reset="latest",
             request_timeout_ms=5000,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=64 * 1024,
@@ -172,12 +173,17 @@ class Groups:
         await self._admin.start()
 
     async def _partitions(self) -> list[TopicPartition]:
-        names = [name for name in await self._consumer.topics() if not name.startswith("__")]
-        return [
-            TopicPartition(name, partition)
-            for name in names
-            for partition in self._consumer.partitions_for_topic(name) or ()
+        """All of them; the consumer holds each, paused, so that it knows whom to ask."""
+        found = [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in await self._admin.describe_topics()
+            for partition in topic["partitions"]
+            if not topic["topic"].startswith("__")
         ]
+        if set(found) != self._consumer.assignment():
+            self._consumer.assign(found)
+            self._consumer.pause(*found)
+        return found
 
     async def _committed(self) -> dict[str, dict[TopicPartition, int]]:
         """Group → partition → the offset it goes on from."""
@@ -191,31 +197,38 @@ class Groups:
     async def _look_behind(
         self, committed: Mapping[str, Mapping[TopicPartition, int]], ends: Mapping[TopicPartition, int]
     ) -> None:
-        """Where a group stands still a few offsets before the end, looks whether any of them is a record."""
+        """Where groups stand still a few offsets before the end, looks whether any of them is a record.
+
+        Only so many looks a round: a gap that was not looked into counts as records until it was.
+        """
         gaps = {
-            (group, tp): (offset, ends[tp])
-            for group, offsets in committed.items()
+            (tp, offset, ends[tp])
+            for offsets in committed.values()
             for tp, offset in offsets.items()
             if tp in ends and 0 < ends[tp] - offset <= MARKERS_MAX
         }
-        new = {place: gap for place, gap in gaps.items() if self._only_markers.get(place) != gap}
-        for place, gap in new.items():
-            self._only_markers.pop(place, None)
-            tp, (offset, end) = place[1], gap
+        self._only_markers &= gaps
+        until = time.monotonic() + LOOKS_S_MAX
+        for tp, offset, end in sorted(gaps - self._only_markers):
+            if time.monotonic() > until:
+                return
             if self._ends[tp].age_s(offset, time.time()) < EVERY_S:
                 continue  # fresh: the group will have read it by the next look
             if not await self._has_record(tp, offset, end):
-                self._only_markers[place] = gap
+                self._only_markers.add((tp, offset, end))
 
     async def _has_record(self, tp: TopicPartition, offset: int, end: int) -> bool:
-        self._consumer.assign([tp])
         self._consumer.seek(tp, offset)
-        for _ in range(2):
-            records = (await self._consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)).get(tp, [])
-            if records:
-                return bool(records[0].offset < end)
-            if await self._consumer.position(tp) >= end:
-                return False
+        self._consumer.resume(tp)
+        try:
+            for _ in range(3):
+                records = (await self._consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)).get(tp, [])
+                if records:
+                    return bool(records[0].offset < end)
+                if await self._consumer.position(tp) >= end:
+                    return False
+        finally:
+            self._consumer.pause(tp)
         return True
 
     def _read_to(
@@ -224,7 +237,7 @@ class Groups:
         """Committed offsets, those before nothing but markers moved to the end."""
         return {
             group: {
-                tp: ends[tp] if self._only_markers.get((group, tp)) == (offset, ends.get(tp)) else offset
+                tp: ends[tp] if (tp, offset, ends.get(tp)) in self._only_markers else offset
                 for tp, offset in offsets.items()
             }
             for group, offsets in committed.items()
