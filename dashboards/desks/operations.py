@@ -7,6 +7,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from dashboards.console import Console
 from dashboards.desks import operations_jobs, operations_letters, operations_topics, operations_trace
+from dashboards.people.guard import requires
+from dashboards.people.rights import Right
 from dashboards.view import view_of
 
 SEE_OTHER = 303
@@ -25,7 +27,7 @@ def routes(console: Console) -> APIRouter:
         panels = console.live.panels(view_of(request), "operations")
         return console.pages.page(request, "operations.html.j2", panels=panels, desk="operations")
 
-    @router.post("/operations/doctor")
+    @router.post("/operations/doctor", dependencies=[requires(Right.OPERATIONS_ACT, records="doctor:call")])
     async def examine() -> Response:
         """Calls the doctor; its report appears on the page when it is done."""
         console.reports.call_doctor()

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dashboards.console import Console
+from dashboards.people.guard import requires
+from dashboards.people.rights import Right
 from dashboards.sources.jobs import ACTIONS, ErrandUnderWayError
 from dashboards.view import view_of
 from jobs.control import NAMES
@@ -29,7 +31,7 @@ def routes(console: Console) -> APIRouter:
             return console.pages.error(request, 404, "error.text", desk="operations")
         return shown(request, name)
 
-    @router.post("/operations/jobs/{name}/{action}")
+    @router.post("/operations/jobs/{name}/{action}", dependencies=[requires(Right.OPERATIONS_ACT, records="job:act")])
     async def act(request: Request, name: str, action: str) -> Response:
         if name not in NAMES or action not in ACTIONS:
             return console.pages.error(request, 404, "error.text", desk="operations")

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from ops.platform import platform
 from ops.verify import dynamodb_table
 from sinks.dynamodb import DynamoDbSink
 from sinks.testing import INDEX, check_contract
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 60
 ACCOUNTS = 3_500
 """More than one answer of DynamoDB holds, which is 1 MB."""
 
@@ -82,11 +81,11 @@ def test_the_stage_writes_the_latest_balance_of_each_account(site: Settings) -> 
     }
     asyncio.run(stored())
     try:
-        deadline = time.monotonic() + WAIT_S
-        while dynamodb_table.read(site.dynamodb_url) != newest:
-            assert worker.poll() is None, log.read_text("utf-8")[-3000:]
-            assert time.monotonic() < deadline, log.read_text("utf-8")[-3000:]
-            time.sleep(0.3)
+        wait_for(
+            lambda: worker.poll() is not None or dynamodb_table.read(site.dynamodb_url) == newest,
+            lambda: log.read_text("utf-8")[-3000:],
+        )
+        assert worker.poll() is None, log.read_text("utf-8")[-3000:]
     finally:
         worker.kill()
         worker.wait()

@@ -21,12 +21,14 @@ from kafka import KafkaProducer
 
 from dashboards.app import create_app
 from dashboards.desks.operations_letters import readable
+from dashboards.people.credentials import form_token
 from dashboards.sources.catalogue import sources
 from dashboards.sources.offsets import Groups
 from koban.settings import Settings
 from ops import topics
 from ops.kafka_log import read_topics
 from ops.platform import platform
+from tests.unit.dashboards.people.world import World
 from tests.unit.koban.gate.examples import changed
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(240)]
@@ -64,7 +66,7 @@ async def until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
 
 
 @pytest.mark.usefixtures("gate")
-def test_a_bad_event_is_mended_on_its_page_and_passes(settings: Settings) -> None:
+def test_a_bad_event_is_mended_on_its_page_and_passes(settings: Settings, tmp_path: Path) -> None:
     """The list shows it, a trial sends nothing, the mended bytes reach payments-valid once, and the letter says so."""
     now_us = time.time_ns() // 1_000
     good = changed(event_id="mended-1", occurred_at_us=now_us, recorded_at_us=now_us)
@@ -73,9 +75,12 @@ def test_a_bad_event_is_mended_on_its_page_and_passes(settings: Settings) -> Non
         producer.send("payments", msgspec.json.encode(bad)).get(30)
 
     async def mend() -> None:
-        asked = sources(settings)
-        transport = httpx.ASGITransport(create_app(settings, asked))
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", headers=FORM) as client:
+        asked, world = sources(settings), World(tmp_path)
+        transport = httpx.ASGITransport(create_app(settings, asked, world.people))
+        secret = world.signed_in("kei", "operator")
+        cookies, csrf = {"koban_session": secret}, {"csrf": form_token(secret)}
+        address = "http://127.0.0.1:8080"
+        async with httpx.AsyncClient(transport=transport, base_url=address, headers=FORM, cookies=cookies) as client:
 
             async def rows(**chosen: str) -> list[dict[str, Any]]:
                 answer = await client.get(f"/operations/letters.json?{urlencode(chosen)}")
@@ -86,16 +91,17 @@ def test_a_bad_event_is_mended_on_its_page_and_passes(settings: Settings) -> Non
             assert (row["reason_code"], row["stage"], row["topic"]) == ("out_of_bounds", "gate", "payments")
             page = f"/operations/letters/{row['place']}"
             text = readable(msgspec.json.encode(good)) or ""
-            again = await client.post(page, content=urlencode({"action": "replay"}))
+            again = await client.post(page, content=urlencode(csrf | {"action": "replay"}))
             assert again.status_code == 422, "as it is, it would be rejected again"
-            tried = await client.post(f"{page}?lang=en", content=urlencode({"action": "check", "value": text}))
+            tried = await client.post(f"{page}?lang=en", content=urlencode(csrf | {"action": "check", "value": text}))
             assert "It would pass" in tried.text
             assert not list(read_topics(settings.kafka_bootstrap, ["payments-valid"]))
-            sent = await client.post(page, content=urlencode({"action": "replay", "value": text}))
+            sent = await client.post(page, content=urlencode(csrf | {"action": "replay", "value": text}))
             assert sent.status_code == 303
             (row,) = await until(lambda: rows(state="replayed"), "letter that was sent again")
             assert (await client.get("/operations/letters.json?state=waiting")).json()["rows"] == []
         await asked.close()
+        world.people.close()
 
     asyncio.run(mend())
 

@@ -16,6 +16,7 @@ from dashboards.sources.bounded import Bounded
 from dashboards.sources.catalogue import sources
 from koban.settings import Settings
 from schemas.errors import Transient
+from tests.unit.dashboards.people.world import World
 
 
 @pytest.fixture
@@ -72,11 +73,16 @@ def test_the_console_answers_beside_stores_that_hang(silent: int, tmp_path: Path
 
     async def ask() -> httpx.Response:
         asked = sources(settings)
-        app = create_app(settings, asked)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080") as client:
+        world = World(tmp_path)
+        app = create_app(settings, asked, world.people)
+        cookies = {"koban_session": world.signed_in("kei", "operator")}
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080", cookies=cookies
+        ) as client:
             async with asyncio.timeout(60):  # a hang is what fails here; how fast it is belongs to the benchmark
                 answer = await client.get(path)
         await asked.close()
+        world.people.close()
         return answer
 
     answer = asyncio.run(ask())

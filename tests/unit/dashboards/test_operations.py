@@ -19,6 +19,7 @@ from dashboards.app import create_app
 from dashboards.board import board
 from dashboards.desks import operations_letters, operations_trace
 from dashboards.desks.operations_letters import meant, readable
+from dashboards.people.credentials import form_token
 from dashboards.sources import reports
 from dashboards.sources.catalogue import sources
 from dashboards.sources.index import IndexState
@@ -34,6 +35,7 @@ from streams import dead_letters
 from streams.dead_letters import Fate, Letter, Place, Replay
 from streams.tracing.record import LogRecord
 from streams.tracing.story import Trace
+from tests.unit.dashboards.people.world import World
 from tests.unit.koban.gate.examples import raw
 from tests.unit.streams.dead_letters.test_mending import letter
 
@@ -56,17 +58,28 @@ class Client:
             }
         )
         self._sources = sources(self.settings)
-        self.app = create_app(self.settings, self._sources)
+        self._world = World(folder)
+        self.people = self._world.people
+        self.app = create_app(self.settings, self._sources, self.people)
         self.live = self.app.state.console.live
         transport = httpx.ASGITransport(self.app)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+        self.sign_in("kei", "operator", "auditor")
+
+    def sign_in(self, name: str, *roles: str) -> None:
+        """From now on somebody else asks."""
+        secret = self._world.signed_in(name, *roles)
+        self._client.cookies.set("koban_session", secret)
+        self._csrf = form_token(secret)
 
     def get(self, path: str) -> httpx.Response:
         return self._runner.run(self._client.get(path))
 
     def post(self, path: str, **fields: str) -> httpx.Response:
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        return self._runner.run(self._client.post(path, content=urlencode(fields), headers=headers))
+        return self._runner.run(
+            self._client.post(path, content=urlencode({"csrf": self._csrf, **fields}), headers=headers)
+        )
 
     def run(self, step: Any) -> Any:
         return self._runner.run(step)
@@ -74,6 +87,7 @@ class Client:
     def close(self) -> None:
         self._runner.run(self._client.aclose())
         self._runner.run(self._sources.close())
+        self.people.close()
 
 
 @pytest.fixture
@@ -331,8 +345,36 @@ def test_unchanged_text_means_the_original_bytes(
 
 def test_an_oversized_form_is_refused(client: Client, letters: list[Replay]) -> None:
     """A page's text area has its limits too."""
-    assert client.post("/operations/letters/0:17", action="replay", value="x" * 1_100_000).status_code == 400
+    assert client.post("/operations/letters/0:17", action="replay", value="x" * 1_100_000).status_code == 413
     assert letters == []
+
+
+def test_who_may_only_read_the_desk_changes_nothing(client: Client, letters: list[Replay]) -> None:
+    """An auditor sees everything and sends, stops and examines nothing; a form of another session does neither."""
+    good = readable(raw(body__amount_minor=1200)) or ""
+    paths = ("/operations/letters/0:17", "/operations/jobs/lake/stop", "/operations/doctor")
+    for path in paths:
+        assert client.post(path, action="replay", value=good, csrf="of-another-session").status_code == 403
+    client.sign_in("aoi", "auditor")
+    assert client.get("/operations/letters/0:17").status_code == 200
+    for path in paths:
+        assert client.post(path, action="replay", value=good).status_code == 403
+    client.sign_in("umi", "merchant:m-1")
+    for path in (*paths[:1], "/operations", "/operations/topics", "/operations/trace?payment=1"):
+        assert client.get(path).status_code == 403
+    assert letters == []
+    assert holds.held(client.settings) == frozenset()
+
+
+def test_what_was_done_is_in_the_audit_log(client: Client, letters: list[Replay]) -> None:
+    """Who sent which letter, what it hashes to, and nothing of what it says."""
+    client.post("/operations/letters/0:17", action="replay", value=readable(raw(body__amount_minor=1200)) or "")
+    client.post("/operations/jobs/lake/resume")
+    found = client.get("/audit.json?size=50").json()["rows"]
+    acts = {row["action"]: row for row in found}
+    assert {"letter:replay", "job:act"} <= acts.keys()
+    assert "kei" in json.dumps(acts["letter:replay"])
+    assert "コーヒー" not in json.dumps(found, ensure_ascii=False)
 
 
 def test_a_job_is_stopped_and_resumed_from_its_page(client: Client) -> None:
