@@ -356,7 +356,10 @@ def test_who_may_only_read_the_desk_changes_nothing(client: Client, letters: lis
     for path in paths:
         assert client.post(path, action="replay", value=good, csrf="of-another-session").status_code == 403
     client.sign_in("aoi", "auditor")
-    assert client.get("/operations/letters/0:17").status_code == 200
+    for page in ("/operations", "/operations/letters/0:17", "/operations/jobs/lake"):
+        text = client.get(page).text
+        assert "<main" in text
+        assert '<button class="btn' not in text.split("<dialog")[0].split("<main")[1], "no button that would be refused"
     for path in paths:
         assert client.post(path, action="replay", value=good).status_code == 403
     client.sign_in("umi", "merchant:m-1")
