@@ -27,7 +27,7 @@ from dashboards.sources.jobs import Errand, JobState
 from dashboards.sources.offsets import GroupLag, Offsets, TopicState
 from dashboards.sources.platform import Component
 from dashboards.sources.stores import BookState, LakeState, newest
-from dashboards.sources.workers import Stage
+from dashboards.sources.workers import History, Stage, samples
 from dashboards.standing import SILENT, Answer
 from jobs import holds
 from koban.settings import Settings
@@ -59,21 +59,27 @@ class Client:
         )
         self._sources = sources(self.settings)
         self._world = World(folder)
-        self.app = create_app(self.settings, self._sources, self._world.people)
+        self.people = self._world.people
+        self.app = create_app(self.settings, self._sources, self.people)
         self.live = self.app.state.console.live
         transport = httpx.ASGITransport(self.app)
-        secret = self._world.signed_in("kei", "operator")
-        headers = {"X-CSRF-Token": form_token(secret)}
-        self._client = httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1:8080", cookies={"koban_session": secret}, headers=headers
-        )
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+        self.sign_in("kei", "operator", "auditor")
+
+    def sign_in(self, name: str, *roles: str) -> None:
+        """From now on somebody else asks."""
+        secret = self._world.signed_in(name, *roles)
+        self._client.cookies.set("koban_session", secret)
+        self._csrf = form_token(secret)
 
     def get(self, path: str) -> httpx.Response:
         return self._runner.run(self._client.get(path))
 
     def post(self, path: str, **fields: str) -> httpx.Response:
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        return self._runner.run(self._client.post(path, content=urlencode(fields), headers=headers))
+        return self._runner.run(
+            self._client.post(path, content=urlencode({"csrf": self._csrf, **fields}), headers=headers)
+        )
 
     def run(self, step: Any) -> Any:
         return self._runner.run(step)
@@ -81,7 +87,7 @@ class Client:
     def close(self) -> None:
         self._runner.run(self._client.aclose())
         self._runner.run(self._sources.close())
-        self._world.people.close()
+        self.people.close()
 
 
 @pytest.fixture
@@ -343,6 +349,37 @@ def test_an_oversized_form_is_refused(client: Client, letters: list[Replay]) -> 
     assert letters == []
 
 
+def test_who_may_only_read_the_desk_changes_nothing(client: Client, letters: list[Replay]) -> None:
+    """An auditor sees everything and sends, stops and examines nothing; a form of another session does neither."""
+    good = readable(raw(body__amount_minor=1200)) or ""
+    paths = ("/operations/letters/0:17", "/operations/jobs/lake/stop", "/operations/doctor")
+    for path in paths:
+        assert client.post(path, action="replay", value=good, csrf="of-another-session").status_code == 403
+    client.sign_in("aoi", "auditor")
+    for page in ("/operations", "/operations/letters/0:17", "/operations/jobs/lake"):
+        text = client.get(page).text
+        assert "<main" in text
+        assert '<button class="btn' not in text.split("<dialog")[0].split("<main")[1], "no button that would be refused"
+    for path in paths:
+        assert client.post(path, action="replay", value=good).status_code == 403
+    client.sign_in("umi", "merchant:m-1")
+    for path in (*paths[:1], "/operations", "/operations/topics", "/operations/trace?payment=1"):
+        assert client.get(path).status_code == 403
+    assert letters == []
+    assert holds.held(client.settings) == frozenset()
+
+
+def test_what_was_done_is_in_the_audit_log(client: Client, letters: list[Replay]) -> None:
+    """Who sent which letter, what it hashes to, and nothing of what it says."""
+    client.post("/operations/letters/0:17", action="replay", value=readable(raw(body__amount_minor=1200)) or "")
+    client.post("/operations/jobs/lake/resume")
+    found = client.get("/audit.json?size=50").json()["rows"]
+    acts = {row["action"]: row for row in found}
+    assert {"letter:replay", "job:act"} <= acts.keys()
+    assert "kei" in json.dumps(acts["letter:replay"])
+    assert "コーヒー" not in json.dumps(found, ensure_ascii=False)
+
+
 def test_a_job_is_stopped_and_resumed_from_its_page(client: Client) -> None:
     """The answer comes at once; how it went is told with the job. Flink is down here, so a stop fails and says so."""
     client.live.board = filled()
@@ -431,3 +468,26 @@ def test_a_trace_with_its_stores_down_says_so(client: Client) -> None:
     assert "The search index does not answer" in answer.text
     assert "Kafka did not answer within two seconds" in answer.text
     assert client.get("/operations/trace?lang=en").status_code == 200
+
+
+def test_lag_and_stores_are_told_to_prometheus_while_somebody_says_them(client: Client) -> None:
+    """With the group and the store; a figure that nobody stands for any more is not told as if it still held."""
+    client.live.board = filled(offsets=Answer(offsets(seconds=40.0, records=3), at=NOW))
+    told = client.get("/metrics").text
+    assert 'koban_group_lag_seconds{group="koban-lake",topic="payments-valid"} 40.0' in told
+    assert 'koban_group_lag_records{group="koban-lake",topic="payments-valid"} 3.0' in told
+    assert 'koban_store_complete_to_seconds{store="mysql"} 1.763780398e+09' in told
+    client.live.board = filled(offsets=Answer(offsets(), at=NOW - 60, down_since=NOW - 50))
+    assert "koban_group_lag_seconds{" not in client.get("/metrics").text
+
+
+def test_a_stages_rejections_and_retries_are_counted_across_its_restarts() -> None:
+    """From what it wrote to the dead letters; a process that works on no records has neither."""
+    history = History("ledger")
+    page = 'koban_batch_seconds_count{stage="l"} 1\nkoban_records_out_total{stage="l",topic="payments-dlq"} %d\n'
+    for at, letters in ((100.0, 5), (101.0, 2)):
+        history.add(at, samples(page % letters + 'koban_batch_retries_total{stage="l"} 1\n'))
+    assert (history.stage().dead_letters, history.stage().retries) == (7, 1)
+    silent = History("jobs")
+    silent.add(100.0, samples('koban_job_running{job="lake"} 1\n'))
+    assert (silent.stage().dead_letters, silent.stage().retries) == (None, None)

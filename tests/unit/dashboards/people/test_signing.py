@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from dashboards.app import BODY_BYTES_MAX
 from dashboards.people import audit
 from dashboards.people.database import Database
 from dashboards.people.paths import local
@@ -219,5 +220,5 @@ def test_nobody_gets_in_while_the_accounts_cannot_be_read(house: House, monkeypa
 
 
 def test_a_form_has_a_size(house: House) -> None:
-    answer = house.browser().post("/sign-in", {"name": "x" * 100_000})
+    answer = house.browser().post("/sign-in", {"name": "x" * BODY_BYTES_MAX})
     assert answer.status_code == 413
