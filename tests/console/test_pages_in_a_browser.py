@@ -234,6 +234,8 @@ def test_a_source_that_is_down_is_named(look: Look, world: World, source: str) -
     if source != "index":
         page.wait_for_selector(".fresh.down:visible:has-text('source down since')")
         assert page.query_selector("main table.rows") is not None, "what was known is still shown"
+    if source in ("workers", "index"):
+        page.wait_for_selector(".kpi.down .fresh:has-text('source down since')")
     world.down.clear()
     page.wait_for_selector(".banner.warn", state="detached")
 
