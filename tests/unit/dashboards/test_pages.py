@@ -221,6 +221,14 @@ def test_chips_say_how_the_query_was_understood(console: Console, asked: list[An
     assert f">{chip} <" in text
 
 
+def test_a_querys_days_are_business_days_in_any_zone(console: Console, asked: list[Any]) -> None:
+    """Who reads times in another zone is told so."""
+    text = console.get("/payments?q=2025-11-21&lang=en&zone=utc").text
+    assert "2025-11-21, all day JST" in text
+    assert "JST ¥" not in console.get("/payments?q=1200円&lang=en&zone=utc").text
+    assert "all day JST" not in console.get("/payments?q=2025-11-21&lang=en&zone=jst").text
+
+
 def test_json_of_the_same_address(console: Console, asked: list[Any]) -> None:
     """The same answer as data, with ids as text and times with their zone."""
     answer = console.get("/payments.json?q=1200円").json()
