@@ -14,6 +14,7 @@ import pytest
 from dashboards.app import create_app
 from dashboards.board import Answer, board
 from dashboards.listing import PAGE_ROWS_MAX
+from dashboards.live import VIEWERS_MAX
 from dashboards.sources.catalogue import sources
 from dashboards.sources.workers import Stage
 from koban.search.query import Query
@@ -364,6 +365,14 @@ def test_the_ledger_as_data(console: Console) -> None:
     """The same figures as the page's; nothing is claimed while nobody says anything."""
     answer = console.get("/ledger.json").json()
     assert (answer["verdict"], answer["total_minor"], answer["seals"]) == ("nothing", None, [])
+
+
+def test_no_more_live_pages_than_can_be_served(console: Console) -> None:
+    """One more is told to come back."""
+    console.app.state.console.live.viewers = VIEWERS_MAX
+    answer = console.get("/live?desk=live")
+    assert answer.status_code == 503
+    assert "retry-after" in answer.headers
 
 
 def test_only_desks_that_there_are_have_changes(console: Console) -> None:
