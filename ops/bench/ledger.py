@@ -19,6 +19,7 @@ from ops.bench.broker import LANES, Broker, create, preload, read_all, recreate
 from ops.bench.contest import Contender, Field, race_rows
 from ops.bench.payments import PAYERS, Payment, Skew, payments
 from ops.bench.report import Report, Restore, Row, options_of, ratio
+from streams.transport import group_of
 
 EVENTS, EVENTS_QUICK = 1_000_000, 400_000
 RUNS, RUNS_QUICK = 5, 2
@@ -27,7 +28,7 @@ OPENING_MINOR = 1_000_000_000
 VALID = "payments-valid"
 WRITTEN = ("journal", "balances", "ledger-legs", "payments-dlq")
 READ = ("cashback",)
-GROUP = "koban-ledger"
+GROUP = group_of("ledger")
 UPDATES = 2
 """Accounts that a payment changes: the payer's and the merchant's."""
 ACCOUNTS, ACCOUNTS_QUICK = (10_000, 1_000_000, 10_000_000), (10_000, 1_000_000)

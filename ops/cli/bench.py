@@ -40,10 +40,10 @@ def bench(stage: str, quick: bool, events: int | None, part: str | None, url: st
         PAGE.write_text(page(load()), "utf-8")
         click.echo(str(PAGE), err=True)
         return
-    if part and stage != "ledger":
-        raise click.UsageError(f"--part is for the stage `ledger`; {stage} is measured as a whole")
     if stage == "console":
         _console(url, quick, as_json)
+    if part and stage != "ledger":
+        raise click.UsageError(f"--part is for the stage `ledger`; {stage} is measured as a whole")
     parts = {"part": part} if part else {}
     report: Report = importlib.import_module(STAGES[stage]).run(quick=quick, events=events, **parts)
     if not quick and events is None:
