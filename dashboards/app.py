@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dashboards import health, jump, stream
+from dashboards import forms, health, jump, stream
 from dashboards.api.app import create_api
 from dashboards.api.ledger import LedgerAnswers
 from dashboards.console import Console
@@ -28,9 +28,6 @@ from dashboards.sources.jobs import Jobs
 from dashboards.sources.reports import Reports
 from dashboards.static_files import PREFIX, StaticFiles
 from koban.settings import Settings
-
-BODY_BYTES_MAX = 512 * 1024
-"""Of a form; the largest holds a dead letter that is mended, whose signs take up to three bytes each."""
 
 
 def create_app(
@@ -71,15 +68,19 @@ def create_app(
         accounts.close()
 
     app = FastAPI(
-        title="Koban", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, max_body_size=BODY_BYTES_MAX
+        title="Koban",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        max_body_size=forms.BODY_BYTES_MAX,
     )
     app.state.console, app.state.people = console, accounts
     app.add_middleware(KnowsPeople, people=accounts)
     add_guards(app, settings, figures.seconds)
     app.mount(PREFIX, files, name="static")
-    api = create_api(
-        LedgerAnswers(asked.book, settings.payment_partitions), [requires(Right.BOOKS_READ)], asked.threads
-    )
+    answers = LedgerAnswers(asked.book, settings.payment_partitions)
+    api = create_api(answers, [requires(Right.BOOKS_READ)], asked.threads)
     app.mount("/v1", api)
     app.include_router(health.routes(figures), dependencies=[public])
     app.include_router(stream.routes(live, {desk.name: desk.right for desk in DESKS}))

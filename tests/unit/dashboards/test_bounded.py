@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from dashboards.app import create_app
+from dashboards.people.service import People
 from dashboards.sources.bounded import Bounded
 from dashboards.sources.catalogue import sources
 from koban.settings import Settings
@@ -72,8 +73,7 @@ def test_the_console_answers_beside_stores_that_hang(silent: int, tmp_path: Path
     )
 
     async def ask() -> httpx.Response:
-        asked = sources(settings)
-        world = World(tmp_path)
+        asked, world = sources(settings), World(tmp_path)
         app = create_app(settings, asked, world.people)
         cookies = {"koban_session": world.signed_in("kei", "operator")}
         async with httpx.AsyncClient(
@@ -89,3 +89,28 @@ def test_the_console_answers_beside_stores_that_hang(silent: int, tmp_path: Path
     assert answer.status_code == (200 if path == "/" else 503)
     if path.startswith("/v1"):
         assert answer.json()["detail"] == "MySQL does not answer within 2 s"
+
+
+def test_nobody_is_let_in_by_accounts_that_hang(silent: int, tmp_path: Path) -> None:
+    """The accounts' database takes the connection and never answers: closed, told, and the health pages stay open."""
+    settings = Settings.from_environ(
+        {
+            "KOBAN_DATA_DIR": str(tmp_path),
+            "KOBAN_MYSQL_URL": f"mysql://koban:secret@127.0.0.1:{silent}/koban",
+            "KOBAN_CONSOLE_URL": "http://127.0.0.1:8080",
+        }
+    )
+
+    async def ask() -> list[int]:
+        asked, people = sources(settings), People.of(settings)
+        app = create_app(settings, asked, people)
+        transport = httpx.ASGITransport(app)
+        cookies = {"koban_session": "x" * 43}
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", cookies=cookies) as client:
+            async with asyncio.timeout(60):
+                answers = [await client.get(path) for path in ("/", "/v1/trial-balance", "/-/ready", "/sign-in")]
+        await asked.close()
+        people.close()
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(ask()) == [503, 503, 200, 200]
