@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dashboards import health, jump, stream
+from dashboards import forms, health, jump, stream
 from dashboards.api.app import create_api
 from dashboards.api.ledger import LedgerAnswers
 from dashboards.console import Console
@@ -73,7 +73,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        max_body_size=BODY_BYTES_MAX,
+        max_body_size=forms.BODY_BYTES_MAX,
     )
     app.state.console, app.state.people = console, accounts
     app.add_middleware(KnowsPeople, people=accounts)

@@ -27,7 +27,7 @@ def routes(console: Console) -> APIRouter:
         panels = console.live.panels(view_of(request), "operations")
         return console.pages.page(request, "operations.html.j2", panels=panels, desk="operations")
 
-    @router.post("/operations/doctor", dependencies=[requires(Right.OPERATIONS_ACT, records="doctor:call")])
+    @router.post("/operations/doctor", dependencies=[requires(Right.OPERATIONS_ACT, records="operations:doctor")])
     async def examine() -> Response:
         """Calls the doctor; its report appears on the page when it is done."""
         console.reports.call_doctor()

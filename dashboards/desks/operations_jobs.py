@@ -31,7 +31,7 @@ def routes(console: Console) -> APIRouter:
             return console.pages.error(request, 404, "error.text", desk="operations")
         return shown(request, name)
 
-    @router.post("/operations/jobs/{name}/{action}", dependencies=[requires(Right.OPERATIONS_ACT, records="job:act")])
+    @router.post("/operations/jobs/{name}/{action}", dependencies=[requires(Right.OPERATIONS_ACT, records="jobs:act")])
     async def act(request: Request, name: str, action: str) -> Response:
         if name not in NAMES or action not in ACTIONS:
             return console.pages.error(request, 404, "error.text", desk="operations")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -13,9 +12,10 @@ from fastapi.responses import RedirectResponse, Response
 from kafka.errors import KafkaError
 
 from dashboards.console import Console
+from dashboards.forms import BadFormError, fields
 from dashboards.list_routes import add_data, shown
 from dashboards.listing import Asked, BadListError, Column, Listing, Slice, asked, select
-from dashboards.people.guard import record, requires
+from dashboards.people.guard import requires
 from dashboards.people.rights import Right
 from dashboards.sources.bounded import Bounded
 from dashboards.standing import Freshness
@@ -103,14 +103,14 @@ def _add_letter(router: APIRouter, console: Console, log: Log) -> None:
             return wrong(request, 503, "letters.down")
         return page(request, letter, readable(letter.value), sent="sent" in request.query_params)
 
-    @router.post("/operations/letters/{place}", dependencies=[requires(Right.OPERATIONS_ACT)])
+    @router.post("/operations/letters/{place}", dependencies=[requires(Right.OPERATIONS_ACT, records="letters:mend")])
     async def mend(request: Request, place: str) -> Response:
         """``action=check`` says what would happen; ``action=replay`` sends what the gate would let through."""
-        form = {name: str(value) for name, value in (await request.form()).items()}
         try:
+            form = await fields(request)
             letter = await log.letter(place)
-        except (NoSuchLetterError, ValueError):
-            return wrong(request, 404, "letter.missing")
+        except (NoSuchLetterError, BadFormError, ValueError):
+            return wrong(request, 400, "letter.missing")
         except Transient:
             return wrong(request, 503, "letters.down")
         text = form.get("value")
@@ -121,7 +121,6 @@ def _add_letter(router: APIRouter, console: Console, log: Log) -> None:
             return page(request, letter, shown_text, verdict=verdict)
         if verdict.fate is not Fate.VALID:
             return page(request, letter, shown_text, 422, verdict=verdict, problem="letter.refused")
-        await record(request, "letter:replay", str(letter.place), _told(verdict))
         try:
             await log.send(verdict, now_us)
         except Transient:
@@ -195,16 +194,6 @@ def meant(value: bytes | None, text: str | None) -> bytes | None:
     if shown_text is not None and plain.strip("\n") == shown_text.replace("\r\n", "\n").strip("\n"):
         return value
     return plain.encode(errors="surrogatepass")
-
-
-def _told(replay: Replay) -> dict[str, Any]:
-    """What the audit log keeps of a replay: enough to prove what was sent, and nothing of what it says."""
-    return {
-        "event_id": replay.event_id,
-        "sent_to": replay.topic,
-        "mended": replay.mended,
-        "sha256": hashlib.sha256(replay.value or b"").hexdigest(),
-    }
 
 
 def _record(letter: Letter) -> dict[str, Any]:

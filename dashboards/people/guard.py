@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
+from dashboards.forms import BadFormError, fields
 from dashboards.people import credentials
 from dashboards.people.audit import Actor
 from dashboards.people.rights import SESSION_ONLY, Right, may
@@ -208,7 +209,7 @@ async def check_form(request: Request, secret: str) -> None:
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host", ""):
         raise ForeignFormError("it comes from another origin")
-    given = request.headers.get(FORM_HEADER) or (await form_of(request)).get(FORM_TOKEN)
+    given = request.headers.get(FORM_HEADER) or (await _fields(request)).get(FORM_TOKEN)
     if not secret or not given or not credentials.is_form_token(secret, given):
         raise ForeignFormError("its token is missing or of another session")
 
@@ -239,7 +240,7 @@ async def _parameters(request: Request) -> dict[str, Any]:
     """What was asked for, without what nobody may read later."""
     asked: dict[str, str] = dict(request.query_params)
     if request.method not in READING:
-        asked |= await form_of(request)
+        asked |= await _fields(request)
     kept = {name: _kept(name, value) for name, value in asked.items() if name not in NEVER_RECORDED}
     return {"path": request.url.path, "parameters": kept}
 
@@ -251,12 +252,11 @@ def _kept(name: str, value: str) -> Any:
     return {"sha256": credentials.hashed(value), "characters": len(value)}
 
 
-async def form_of(request: Request) -> dict[str, str]:
-    """Name → value of a form; empty for another body. Read once, however often it is asked for."""
-    kind = request.headers.get("content-type", "")
-    if not kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
-        return {}
-    return {name: str(value) for name, value in (await request.form()).items()}
+async def _fields(request: Request) -> dict[str, str]:
+    try:
+        return await fields(request)
+    except BadFormError as error:
+        raise HTTPException(400, str(error)) from error
 
 
 def _target(request: Request) -> str:

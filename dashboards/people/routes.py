@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from dashboards.forms import fields
 from dashboards.people import guard
 from dashboards.people.accounts import AccountError
 from dashboards.people.entrance import asked, let_in, let_out, sign_in_page
@@ -15,7 +16,6 @@ from dashboards.people.guard import (
     AccountsDownError,
     actor_of,
     check_form,
-    form_of,
     people_of,
     person_of,
     public,
@@ -65,7 +65,7 @@ def _add_signing(router: APIRouter, pages: Pages, openid: OpenId) -> None:
     @router.post("/sign-in", dependencies=[public])
     async def signed_in(request: Request) -> Response:
         await check_form(request, guard.visitor_secret(request))
-        form = await form_of(request)
+        form = await fields(request)
         name, password, back = (form.get(field, "") for field in ("name", "password", "next"))
         people, by = people_of(request), (guard.address_of(request), request.state.request_id)
         try:
@@ -111,7 +111,7 @@ def _add_account(router: APIRouter, pages: Pages) -> None:
 
     @router.post("/account/password", dependencies=[OWN])
     async def password(request: Request) -> Response:
-        form, people, person = await form_of(request), people_of(request), person_of(request)
+        form, people, person = await fields(request), people_of(request), person_of(request)
         old, new = form.get("old_password", ""), form.get("new_password", "")
         try:
             await asked(people.change_password, person, old, new, actor_of(request))
@@ -127,7 +127,7 @@ def _add_account(router: APIRouter, pages: Pages) -> None:
 
     @router.post("/account/tokens", dependencies=[OWN])
     async def token(request: Request) -> Response:
-        form, people, person = await form_of(request), people_of(request), person_of(request)
+        form, people, person = await fields(request), people_of(request), person_of(request)
         label, role, days = (form.get(name, "") for name in ("label", "role", "days"))
         try:
             wanted = person.name, Role(role), label, int(days or DAYS)

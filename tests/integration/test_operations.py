@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from kafka import KafkaProducer
 
 from dashboards.app import create_app
 from dashboards.desks.operations_letters import readable
+from dashboards.people import audit
 from dashboards.people.credentials import form_token
 from dashboards.sources.catalogue import sources
 from dashboards.sources.offsets import Groups
@@ -76,11 +78,12 @@ def test_a_bad_event_is_mended_on_its_page_and_passes(settings: Settings, tmp_pa
 
     async def mend() -> None:
         asked, world = sources(settings), World(tmp_path)
-        transport = httpx.ASGITransport(create_app(settings, asked, world.people))
         secret = world.signed_in("kei", "operator")
-        cookies, csrf = {"koban_session": secret}, {"csrf": form_token(secret)}
-        address = "http://127.0.0.1:8080"
-        async with httpx.AsyncClient(transport=transport, base_url=address, headers=FORM, cookies=cookies) as client:
+        headers, cookies = {**FORM, "X-CSRF-Token": form_token(secret)}, {"koban_session": secret}
+        transport = httpx.ASGITransport(create_app(settings, asked, world.people))
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1:8080", headers=headers, cookies=cookies
+        ) as client:
 
             async def rows(**chosen: str) -> list[dict[str, Any]]:
                 answer = await client.get(f"/operations/letters.json?{urlencode(chosen)}")
@@ -91,15 +94,18 @@ def test_a_bad_event_is_mended_on_its_page_and_passes(settings: Settings, tmp_pa
             assert (row["reason_code"], row["stage"], row["topic"]) == ("out_of_bounds", "gate", "payments")
             page = f"/operations/letters/{row['place']}"
             text = readable(msgspec.json.encode(good)) or ""
-            again = await client.post(page, content=urlencode(csrf | {"action": "replay"}))
+            again = await client.post(page, content=urlencode({"action": "replay"}))
             assert again.status_code == 422, "as it is, it would be rejected again"
-            tried = await client.post(f"{page}?lang=en", content=urlencode(csrf | {"action": "check", "value": text}))
+            tried = await client.post(f"{page}?lang=en", content=urlencode({"action": "check", "value": text}))
             assert "It would pass" in tried.text
             assert not list(read_topics(settings.kafka_bootstrap, ["payments-valid"]))
-            sent = await client.post(page, content=urlencode(csrf | {"action": "replay", "value": text}))
+            sent = await client.post(page, content=urlencode({"action": "replay", "value": text}))
             assert sent.status_code == 303
             (row,) = await until(lambda: rows(state="replayed"), "letter that was sent again")
             assert (await client.get("/operations/letters.json?state=waiting")).json()["rows"] == []
+            acts = audit.newest(world.people.database, action="letters:mend", limit=9)
+            assert [json.loads(act.details)["parameters"]["action"] for act in acts] == ["replay", "check", "replay"]
+            assert "1200" not in acts[0].details, "what the event says is not in the log"
         await asked.close()
         world.people.close()
 

@@ -73,8 +73,7 @@ def test_the_console_answers_beside_stores_that_hang(silent: int, tmp_path: Path
     )
 
     async def ask() -> httpx.Response:
-        asked = sources(settings)
-        world = World(tmp_path)
+        asked, world = sources(settings), World(tmp_path)
         app = create_app(settings, asked, world.people)
         cookies = {"koban_session": world.signed_in("kei", "operator")}
         async with httpx.AsyncClient(

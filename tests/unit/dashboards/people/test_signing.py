@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dashboards.app import BODY_BYTES_MAX
+from dashboards.forms import BODY_BYTES_MAX
 from dashboards.people import audit
 from dashboards.people.database import Database
 from dashboards.people.paths import local
