@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dashboards import health, stream
+from dashboards import health, jump, stream
 from dashboards.api.app import create_api
 from dashboards.api.ledger import LedgerAnswers
 from dashboards.console import Console
@@ -44,6 +44,7 @@ def create_app(settings: Settings, asked: Sources | None = None) -> FastAPI:
     app.mount("/v1", create_api(LedgerAnswers(asked.book, settings.payment_partitions)))
     app.include_router(health.routes(figures))
     app.include_router(stream.routes(live))
+    app.include_router(jump.routes(DESKS))
     for desk in DESKS:
         app.include_router(desk.routes(console))
     _add_errors(app, pages)
