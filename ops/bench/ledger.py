@@ -149,7 +149,7 @@ def _peers(course: Course) -> Measured:
 
 
 def _hot(course: Course) -> Measured:
-    """Two merchants' worth of a difference: one that has half of the payments, beside all alike."""
+    """One merchant that has half of the payments, beside all alike."""
     rows = _race(course, "uniform", [OURS]) + _race(course, "hot", [OURS])
     even, hot = rows
     return Measured(rows, hot.rate_per_s >= HOT_SHARE_MIN * even.rate_per_s)
