@@ -19,14 +19,14 @@ from ops.bench.broker import LANES, Broker, create, preload, read_all, recreate
 from ops.bench.contest import Contender, Field, race_rows
 from ops.bench.payments import PAYERS, Payment, Skew, payments
 from ops.bench.report import Report, Restore, Row, options_of, ratio
+from streams.ledger.lane import BALANCES, DEAD_LETTERS, JOURNAL, LEGS, TOPICS, VALID, WAITING
 
 EVENTS, EVENTS_QUICK = 1_000_000, 400_000
 RUNS, RUNS_QUICK = 5, 2
 OPENING_MINOR = 1_000_000_000
 """Every payer begins with so much: nobody is overdrawn, which would make every entry a breach."""
-VALID = "payments-valid"
-WRITTEN = ("journal", "balances", "ledger-legs", "payments-dlq")
-READ = ("cashback",)
+WRITTEN = (JOURNAL, BALANCES, LEGS, WAITING, DEAD_LETTERS)
+READ = tuple(topic for topic in TOPICS if topic not in (VALID, LEGS))
 GROUP = "koban-ledger"
 UPDATES = 2
 """Accounts that a payment changes: the payer's and the merchant's."""
@@ -199,12 +199,12 @@ def _prepare(bootstrap: str, skew: Skew, sizes: dict[str, int], payers: int) -> 
     def fresh_target() -> str:
         """Empty topics, and every payer's opening balance where the ledger takes its state from."""
         recreate(bootstrap, GROUP, *WRITTEN, *READ)
-        asyncio.run(preload(bootstrap, "balances", opening_balances(payers, LANES, OPENING_MINOR)))
-        return "balances"
+        asyncio.run(preload(bootstrap, BALANCES, opening_balances(payers, LANES, OPENING_MINOR)))
+        return BALANCES
 
     def check_target(target: str, size: int) -> bool:
         found = answer_of_records(asyncio.run(read_all(bootstrap, target)), OPENING_MINOR)
-        return found == topics[size][1] and len(asyncio.run(read_all(bootstrap, "journal"))) == size
+        return found == topics[size][1] and len(asyncio.run(read_all(bootstrap, JOURNAL))) == size
 
     topics: dict[int, tuple[str, str]] = {}
     for size in sorted(set(sizes.values())):
