@@ -1,4 +1,4 @@
-// Keys: / search, j k move, Enter open, ? help. Each has a visible button, field or link that does the same.
+// Keys: / search, j k move, Enter open, e export, ? help. Each has a visible button, field or link that does the same.
 
 const help = document.getElementById("help");
 
@@ -16,7 +16,8 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "?") help.showModal();
   else if (event.key === "j") move(1);
   else if (event.key === "k") move(-1);
-  else if (event.key === "Enter") open();
+  else if (event.key === "e") document.querySelector("[data-key-export]")?.click();
+  else if (event.key === "Enter" && !event.target.closest("a, button, summary")) open();
 });
 
 function focusSearch(event) {

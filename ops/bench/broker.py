@@ -50,6 +50,12 @@ def create(bootstrap: str, *topics: str) -> None:
 
 def recreate(bootstrap: str, group: str, *topics: str) -> None:
     """Topics as if they had never been written to, and a group as if it had never read any."""
+    forget(bootstrap, group, *topics)
+    create(bootstrap, *topics)
+
+
+def forget(bootstrap: str, group: str, *topics: str) -> None:
+    """Deletes topics, and how far a group has read; returns when both are gone."""
     with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
         old = set(admin.list_topics()) & set(topics)
         if old:
@@ -57,7 +63,6 @@ def recreate(bootstrap: str, group: str, *topics: str) -> None:
         _await(lambda: not old & set(admin.list_topics()), f"{', '.join(sorted(old))} to be deleted")
         if any(found["group_id"] == group for found in admin.list_groups()):
             _await(lambda: _deleted(admin, group), f"group {group} to be deleted")
-    create(bootstrap, *topics)
 
 
 def _deleted(admin: KafkaAdminClient, group: str) -> bool:

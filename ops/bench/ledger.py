@@ -20,6 +20,7 @@ from ops.bench.contest import Contender, Field, race_rows
 from ops.bench.payments import PAYERS, Payment, Skew, payments
 from ops.bench.report import Report, Restore, Row, options_of, ratio
 from streams.ledger.lane import BALANCES, DEAD_LETTERS, JOURNAL, LEGS, TOPICS, VALID, WAITING
+from streams.transport import group_of
 
 EVENTS, EVENTS_QUICK = 1_000_000, 400_000
 RUNS, RUNS_QUICK = 5, 2
@@ -27,7 +28,7 @@ OPENING_MINOR = 1_000_000_000
 """Every payer begins with so much: nobody is overdrawn, which would make every entry a breach."""
 WRITTEN = (JOURNAL, BALANCES, LEGS, WAITING, DEAD_LETTERS)
 READ = tuple(topic for topic in TOPICS if topic not in (VALID, LEGS))
-GROUP = "koban-ledger"
+GROUP = group_of("ledger")
 UPDATES = 2
 """Accounts that a payment changes: the payer's and the merchant's."""
 ACCOUNTS, ACCOUNTS_QUICK = (10_000, 1_000_000, 10_000_000), (10_000, 1_000_000)

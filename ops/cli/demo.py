@@ -18,7 +18,7 @@ from koban.settings import Settings
 from ops.cli.screen import screen
 from ops.cli.verify import print_checks
 from ops.demo.run import Outcome, Plan, run
-from ops.engines import site
+from ops.engines import roster, site
 from ops.engines.fetch import FetchError
 from ops.platform import Platform, PlatformError
 from ops.simulator.topic import SendError
@@ -34,6 +34,9 @@ USERS_PER_TPS = 20
 @click.option("--users", type=click.IntRange(1), help="[default: 20 for each event a second, so that all can pay]")
 @click.option("--merchants", default=300, show_default=True)
 @click.option("--check", is_flag=True, help="Verify every store at the end; the exit code says whether all agree.")
+@click.option(
+    "--with", "extras", multiple=True, type=click.Choice(roster.OPTIONAL), help="Start this optional engine too."
+)
 @click.option("--keep", is_flag=True, help="Continue on the data of the last demo, and leave the platform running.")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="[default: the user's demo folder]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout at the end.")
@@ -44,6 +47,7 @@ def demo(
     users: int | None,
     merchants: int,
     check: bool,
+    extras: tuple[str, ...],
     keep: bool,
     data_dir: Path | None,
     as_json: bool,
@@ -74,6 +78,7 @@ def demo(
         users=users or max(500, int(USERS_PER_TPS * tps)),
         merchants=merchants,
         check=check,
+        extras=extras,
     )
     try:
         outcome = run(plan, platform, stop, say)

@@ -32,13 +32,13 @@ from ops.drill.simulation.workload import Workload
 from ops.platform import Platform, PlatformError
 from schemas.partitioning import lane_of
 from streams.ledger.lane import BALANCES, DEAD_LETTERS, JOURNAL, TOPICS
-from streams.transport import failpoint
+from streams.transport import failpoint, group_of
 from streams.transport.failpoint import Place
 
 Say = Callable[[str], None]
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUP = "koban-ledger"
+GROUP = group_of("ledger")
 WORKERS = 2
 EVENTS_PER_S = 250
 CHUNK = 50

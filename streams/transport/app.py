@@ -74,6 +74,11 @@ class Subscriber(Service):
             self._app.watchdog.beat()
 
 
+def group_of(stage: str) -> str:
+    """The consumer group of a stage's workers; it is also their app's id."""
+    return f"koban-{stage}"
+
+
 class BatchApp(faust.App):
     """A stage's worker. The stage's name is also its consumer group, behind ``koban-``.
 
@@ -94,7 +99,7 @@ class BatchApp(faust.App):
         self._shared_writer: IdempotentWriter | None = None
         self._crashing = False
         super().__init__(
-            f"koban-{stage}",
+            group_of(stage),
             broker=[f"aiokafka://{server}" for server in settings.kafka_bootstrap.split(",")],
             datadir=settings.data_dir / "faust",
             autodiscover=False,

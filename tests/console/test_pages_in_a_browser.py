@@ -21,6 +21,8 @@ PAGES = {
     "/alerts": 200,
     "/ledger": 200,
     "/operations": 200,
+    "/audit": 200,
+    "/account": 200,
     "/nowhere": 404,
 }
 LIVE = ("/", "/ledger", "/operations")
@@ -292,3 +294,25 @@ def test_charts_draw_what_comes(look: Look) -> None:
     )
     page.click("summary")
     page.wait_for_selector("[data-panel=pace] td:text-is('301')")
+
+
+def test_jumping_by_keys(look: Look) -> None:
+    """/ and a page's name, or a payment's whole number, and Enter."""
+    page = look("/?lang=en")
+    page.keyboard.press("/")
+    page.keyboard.type("ledger")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/ledger")
+    page.keyboard.press("/")
+    page.keyboard.type(number_of(5))
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/payments/{number_of(5)}")
+
+
+def test_a_list_is_exported_by_key(look: Look) -> None:
+    page = look("/alerts?typology=T02&lang=en")
+    with page.expect_download() as download:
+        page.keyboard.press("e")
+    rows = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    assert len(rows) == 24
+    assert all(",T02," in row for row in rows[1:])

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,15 @@ from sinks.mysql import MySqlSink, connect, migrate
 from sinks.mysql_book import AnotherJournalError, MySqlBook
 from sinks.mysql_book_queries import MySqlBookQueries
 from sinks.testing import check_book, check_contract, outcomes, posted_entry
+from streams.transport import group_of
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 START_US = 1_763_780_400_000_000
 HOUR_US = 3_600_000_000
-GROUP = "koban-book"
+GROUP = group_of("book")
 LANES = 4
 WAIT_S = 120
 QUESTIONS = 1_000
@@ -198,11 +199,11 @@ class Worker:
         assert self.process.wait(timeout=WAIT_S) == 0, self.log.read_text("utf-8")[-3000:]
 
     def wait_until(self, done: Callable[[], bool], told: str) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while not done():
+        def holds() -> bool:
             assert self.process.poll() is None, f"the worker ended: {self.log.read_text('utf-8')[-3000:]}"
-            assert time.monotonic() < deadline, f"{told}: {self.log.read_text('utf-8')[-3000:]}"
-            time.sleep(0.2)
+            return done()
+
+        wait_for(holds, lambda: f"{told}: {self.log.read_text('utf-8')[-3000:]}")
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import psutil
@@ -22,18 +21,12 @@ from ops.engines.keeper import Health
 from ops.engines.supervisor import Supervisor
 from ops.platform import MARK, Platform, Status, leftovers, platform
 from tests.integration.conftest import fresh_platform
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
 
 PATIENCE_S = 240
 """A loaded machine may be this slow; a quick one is done in seconds."""
-
-
-def until(met: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not met():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 def status(here: Platform, name: str) -> Status:
@@ -49,7 +42,7 @@ def kill_and_wait(here: Platform, name: str) -> Status:
         now = status(here, name)
         return now.pid not in {0, before.pid} and now.health == Health.HEALTHY
 
-    until(back, f"{name} did not come back")
+    wait_for(back, f"{name} did not come back")
     return status(here, name)
 
 
@@ -85,7 +78,7 @@ def test_a_killed_broker_is_back_on_its_port_with_its_records(engines: Platform)
     assert after.endpoint == bootstrap
     consumer = KafkaConsumer("kept", bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     found: list[bytes] = []
-    until(lambda: bool(found.extend(r.value for rs in consumer.poll(500).values() for r in rs) or found), "no record")
+    wait_for(lambda: found.extend(r.value for rs in consumer.poll(500).values() for r in rs) or found, "no record")
     consumer.close()
     assert found == [b"before"]
 
@@ -100,7 +93,7 @@ def test_any_killed_engine_is_back_where_it_was(engines: Platform, name: str) ->
 
 def test_the_taskmanager_offers_its_slots(engines: Platform) -> None:
     url = f"{settings_of(engines).flink_url}/overview"
-    until(lambda: get(url)["slots-total"] == 10, "no slots")
+    wait_for(lambda: get(url)["slots-total"] == 10, "no slots")
 
 
 def test_japanese_is_taken_apart_into_words(engines: Platform) -> None:
@@ -156,7 +149,7 @@ def test_a_killed_keeper_takes_over_what_runs(engines: Platform) -> None:
         now = keeper.read_report(engines.data_dir)
         return now is not None and now.keeper_pid != report.keeper_pid
 
-    until(new_keeper, "no new keeper")
+    wait_for(new_keeper, "no new keeper")
     assert {row.name: (row.pid, row.restarts) for row in engines.status()} == before
 
 

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,8 @@ from ops.cli.dlq import dlq
 from ops.kafka_log import LogRecord, end_offsets, read_topics
 from ops.platform import platform
 from schemas.partitioning import lane_of
+from streams.transport import group_of
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(180)]
 
@@ -54,8 +56,8 @@ def site(kafka: Settings) -> Iterator[Settings]:
     with closing(KafkaAdminClient(bootstrap_servers=kafka.kafka_bootstrap)) as admin:
         names = {name for name in admin.list_topics() if not name.startswith("__")}
         admin.delete_topics(list(names))
-        await_that(lambda: not names & set(admin.list_topics()), 30, lambda: "topics are still there")
-        admin.delete_groups(["koban-gate"])
+        wait_for(lambda: not names & set(admin.list_topics()), lambda: "topics are still there")
+        admin.delete_groups([group_of("gate")])
 
 
 class Worker:
@@ -103,13 +105,6 @@ class Raw(NamedTuple):
     key: bytes | None
     partition: int
     outcome: str
-
-
-def await_that(done: Callable[[], bool], within_s: float, state: Callable[[], str]) -> None:
-    deadline = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < deadline, state()
-        time.sleep(0.2)
 
 
 def payment(source: random.Random, now_us: int, **body: Any) -> dict[str, Any]:
@@ -201,7 +196,7 @@ def await_outputs(settings: Settings, raws: Sequence[Raw], log: Path) -> tuple[l
             found = results(settings)
         return len(found[0]) + len(found[1]) >= expected
 
-    await_that(enough, 90, lambda: f"{len(found[0])} + {len(found[1])} of {expected}\n{log.read_text()[-3000:]}")
+    wait_for(enough, lambda: f"{len(found[0])} + {len(found[1])} of {expected}\n{log.read_text()[-3000:]}")
     return found
 
 
@@ -232,7 +227,7 @@ def test_every_record_has_one_outcome(site: Settings, tmp_path: Path) -> None:
     astray = sum(r.outcome in ("valid", "duplicate", "conflict") for r in raws if r.partition != _lane(r))
     expected = Counter(r.outcome if r.outcome in ("valid", "duplicate") else f"dead_lettered_{r.outcome}" for r in raws)
     expected["rekeyed"] = astray
-    await_that(lambda: worker.outcomes() == expected, 30, lambda: f"{worker.outcomes()} is not {expected}")
+    wait_for(lambda: worker.outcomes() == expected, lambda: f"{worker.outcomes()} is not {expected}")
     assert worker.stop() == 0
     assert_exact(site, raws)
 
@@ -254,7 +249,7 @@ def test_kills_change_nothing(site: Settings, tmp_path: Path) -> None:
     for part in (raws[third : 2 * third], raws[2 * third :]):
         before = written(site)
         worker = Worker(small_batches, log)
-        await_that(lambda seen=before: written(site) > seen, 60, lambda: log.read_text()[-3000:])  # type: ignore[misc]  # a default binds the loop's value
+        wait_for(lambda seen=before: written(site) > seen, lambda: log.read_text()[-3000:])  # type: ignore[misc]  # a default binds the loop's value
         worker.kill()
         send(site, part)
     worker = Worker(small_batches, log)
@@ -308,7 +303,7 @@ def test_dead_letters_are_listed_shown_mended_and_replayed_once(
     assert not results(site)[0]
     for _ in range(2):
         assert run("replay", place, *mend)["sent"] == 1
-    await_that(lambda: worker.outcomes()["duplicate"] == 1, 30, lambda: str(worker.outcomes()))
+    wait_for(lambda: worker.outcomes()["duplicate"] == 1, lambda: str(worker.outcomes()))
     (valid,) = results(site)[0]
     assert msgspec.json.decode(valid.value or b"")["body"]["amount_minor"] == 1200
     assert worker.stop() == 0

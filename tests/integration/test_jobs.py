@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from random import Random
 from typing import Any
@@ -30,6 +30,7 @@ from schemas import codec
 from schemas.cloudevents import HeaderMaker
 from schemas.partitioning import lane_of
 from tests.integration.conftest import fresh_platform
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.engines,
@@ -38,23 +39,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 
-SETTLED_S = 240.0
 S, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 MERCHANTS = 40
 WALLETS = 200
-
-
-def eventually(what: Callable[[], Any], seconds: float = SETTLED_S) -> None:
-    """Waits until ``what`` raises no AssertionError any more."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            what()
-            return
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
 
 
 class World:

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from click.testing import CliRunner
+from kafka import KafkaProducer
 
 from koban.ledger.book import Book
 from koban.ledger.facts import decode_fact
 from koban.settings import Settings
 from ops import dead_letters, topics
 from ops.audit.state import stored_hash
+from ops.bench.broker import forget
+from ops.cli.main import main
 from ops.kafka_log import end_offsets, read_topics
 from ops.platform import platform
+from schemas.dead_letters import DeadLetter
 from schemas.partitioning import lane_of
+from streams.transport import group_of
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
@@ -34,7 +39,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = itertools.count()
 AT_US = 1_700_000_000_000_000
 IN_FLIGHT = "L.in_flight"
-GROUP = "koban-ledger"
 
 Books = dict[str, tuple[int, int]]
 """Account without a lane → (Σ debits, number of lines)."""
@@ -206,12 +210,8 @@ class Rig:
 
     def forget(self) -> None:
         """All that the ledger ever made of its input: what it wrote, how far it read, its stores. The input stays."""
-        made = {"journal", "balances", "ledger-legs", "refunds-waiting"}
-        with closing(KafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap)) as admin:
-            admin.delete_topics(sorted(made))
-            wait_for(lambda: not made & set(admin.list_topics()), "topics to be deleted")
-            # The broker counts killed members in until their sessions are over.
-            wait_for(lambda: admin.delete_groups([GROUP])[GROUP] in ("OK", "GroupIdNotFoundError"), "offsets to go")
+        made = ("journal", "balances", "ledger-legs", "refunds-waiting")
+        forget(self.settings.kafka_bootstrap, group_of("ledger"), *made)
         topics.apply(self.settings)
         shutil.rmtree(self.settings.data_dir / "ledger")
 
@@ -231,57 +231,49 @@ class Rig:
         """Offsets of the journal taken so far: entries, and a marker a transaction."""
         return sum(end_offsets(self.settings.kafka_bootstrap, ["journal"]).values())
 
-    def await_written(self, offsets: int, within_s: float = 60) -> None:
-        deadline = time.monotonic() + within_s
-        while self.written() < offsets:
-            assert time.monotonic() < deadline, self.logs[-1].read_text()[-3000:]
+    def await_written(self, offsets: int) -> None:
+        wait_for(lambda: self.written() >= offsets, self.told)
+
+    def told(self) -> str:
+        """The ends of the youngest workers' logs."""
+        return "".join(log.read_text()[-2000:] for log in self.logs[-2:])
 
     def letters(self) -> dict[str, dead_letters.Letter]:
         """Event id → its newest dead letter."""
         found = dead_letters.search(self.settings, limit=1_000).letters
         return {msgspec.json.decode(letter.value or b"{}").get("event_id"): letter for letter in reversed(found)}
 
-    def await_letters(self, event_ids: set[str], within_s: float = 60) -> dict[str, dead_letters.Letter]:
-        """Dead letters, once all of these are there."""
-        deadline = time.monotonic() + within_s
-        while not event_ids <= (found := self.letters()).keys():
-            assert time.monotonic() < deadline, f"{sorted(found)}: {self.logs[-1].read_text()[-3000:]}"
-            time.sleep(0.5)
-        return found
+    def await_letters(self, event_ids: set[str]) -> None:
+        """Until all of these have dead letters."""
+        wait_for(lambda: event_ids <= self.letters().keys(), lambda: f"{sorted(self.letters())}: {self.told()}")
 
-    def await_reason(self, event_id: str, rule: str, within_s: float = 60) -> dead_letters.Letter:
-        """An event's newest dead letter, once it names a rule."""
-        deadline = time.monotonic() + within_s
-        while True:
-            letter = self.letters()[event_id]
-            if letter.about is not None and letter.about.reason.startswith(f"{rule}:"):
-                return letter
-            assert time.monotonic() < deadline, letter
-            time.sleep(0.5)
+    def await_letter(self, event_id: str, fits: Callable[[DeadLetter], bool]) -> DeadLetter:
+        """What an event's newest dead letter says of it, once that fits."""
 
-    def await_rest(self, entries: int, within_s: float = 120) -> None:
+        def about() -> DeadLetter:
+            found = self.letters()[event_id].about
+            assert found is not None
+            return found
+
+        wait_for(lambda: fits(about()), lambda: f"{about()}")
+        return about()
+
+    def await_rest(self, entries: int) -> None:
         """Until so many entries are written and no leg is on its way."""
-        deadline = time.monotonic() + within_s
-        while True:
+
+        def unrest() -> str:
             written = len(self.read("journal"))
             flying = sum(balance["posted_minor"] for balance in self.balances(IN_FLIGHT).values())
             legs = sum("claim_minor" not in leg for record in self.read("ledger-legs") for leg in record["legs"])
             counted = sum(balance["version"] for balance in self.balances(IN_FLIGHT).values())
             if written >= entries and flying == 0 and counted == 2 * legs:
-                return
-            tail = "".join(log.read_text()[-1500:] for log in self.logs[-2:])
-            assert time.monotonic() < deadline, f"{written} of {entries} entries, {flying} yen in flight: {tail}"
-            time.sleep(0.5)
+                return ""
+            return f"{written} of {entries} entries, {flying} yen in flight, {counted} of {2 * legs} ends of legs"
+
+        wait_for(lambda: not unrest(), lambda: f"{unrest()}: {self.told()}")
 
     def balances(self, prefix: str = "") -> dict[str, dict[str, Any]]:
         return {b["account"]: b for b in self.read("balances") if b["account"].startswith(prefix)}
-
-
-def wait_for(holds: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {within_s} s for {what}"
-        time.sleep(0.2)
 
 
 def added_up(balances: dict[str, dict[str, Any]]) -> Books:
@@ -439,24 +431,55 @@ def test_bad_input_ends_as_a_named_refusal_that_can_be_replayed(rig: Rig) -> Non
         "dollars": ("unknown_currency", "body.currency: expected a currency that the books keep, got 'USD'"),
         "too-soon": ("refused", "unknown_payment: no payment later of w"),
     }
-    letters = rig.await_letters(set(expected))
-    named = {}
-    for event_id, letter in letters.items():
-        assert letter.about is not None
-        named[event_id] = (letter.about.reason_code.value, letter.about.reason)
-    assert named == expected
-    # The payment that it was about comes after all, and the refused refund again, twice.
+    rig.await_letters(set(expected))
+    listed = {row["value"]["event_id"]: row for row in shown(rig)}
+    assert {event_id: (row["reason_code"], row["reason"]) for event_id, row in listed.items()} == expected
+    assert {event_id for event_id, row in listed.items() if row["stage"] == "gate"} == {"unbalanced", "dollars"}
+    # What is refused changed nothing.
+    entries = 3 + 2 * 50
+    rig.await_rest(entries)
+    assert added_up(rig.balances())["U.w.money"][0] == 3 * 100
+    # The payment that it was about comes after all, and the refused refund again, twice: by the ledger alone.
     rig.send([said("PaymentCompleted", "came", "later", **paid)])
-    rig.await_rest(entries=3 + 2 * 50 + 1)
-    now_ms = AT_US // 1_000
-    replay = dead_letters.judge(letters["too-soon"], letters["too-soon"].value, now_ms, rig.settings)
-    assert replay.fate is dead_letters.Fate.VALID
-    dead_letters.send(rig.settings, [replay, replay])
-    rig.await_rest(entries=3 + 2 * 50 + 1 + 2)
-    entries = Counter(entry["entry_id"] for entry in rig.read("journal"))
-    assert (entries["too-soon"], entries["too-soon:reserved"], entries.most_common(1)[0][1]) == (1, 1, 1)
-    again = rig.await_reason("too-soon", "refund_exists")
-    assert again.about is not None
-    assert again.about.origin_topic == "ledger-replays"
-    check_sum = sum(debit for debit, _ in added_up(rig.balances()).values())
-    assert check_sum == 0
+    rig.await_rest(entries + 1)
+    for _ in range(2):
+        assert koban(rig, "dlq", "replay", listed["too-soon"]["place"])["sent"] == 1
+    rig.await_rest(entries + 3)
+    again = rig.await_letter("too-soon", lambda about: about.reason.startswith("refund_exists:"))
+    assert again.origin_topic == "ledger-replays"
+    # What can be mended is mended, what can't is refused again by the same name.
+    mended = {
+        "unbalanced": ['body.lines=[{"account":"X.fraud","debit_minor":9},{"account":"U.w.money","debit_minor":-9}]'],
+        "dollars": ["body.currency=JPY"],
+        "above": [
+            "event_id=above-2", "body.captured_minor=100", "body.authorized_minor=100",
+            'body.tenders=[{"kind":"money","amount_minor":100}]',
+        ],
+    }  # fmt: skip
+    for event_id, fields in mended.items():
+        sets = [part for field in fields for part in ("--set", field)]
+        assert koban(rig, "dlq", "replay", listed[event_id]["place"], *sets)["sent"] == 1
+    for event_id in ("part-50", "too-late"):
+        assert koban(rig, "dlq", "replay", listed[event_id]["place"])["sent"] == 1
+    rig.await_rest(entries + 3 + len(mended))
+    for event_id in ("part-50", "too-late"):
+        again = rig.await_letter(event_id, lambda about: about.origin_topic == "ledger-replays")
+        assert again.reason == expected[event_id][1]
+    posted = Counter(entry["entry_id"] for entry in rig.read("journal"))
+    assert posted.most_common(1)[0][1] == 1
+    assert {"too-soon", "too-soon:reserved", "unbalanced", "dollars", "above-2"} <= posted.keys()
+    assert not {"above", "part-50", "too-late"} & posted.keys()
+    assert sum(debit for debit, _ in added_up(rig.balances()).values()) == 0
+
+
+def koban(rig: Rig, *words: str) -> dict[str, Any]:
+    """What a command answers; it must succeed."""
+    result = CliRunner().invoke(main, [*words, "--json"], env=rig.settings.environ())
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)  # type: ignore[no-any-return]
+
+
+def shown(rig: Rig) -> list[dict[str, Any]]:
+    """Every dead letter as `koban dlq` lists and shows it, with its value read."""
+    rows = [koban(rig, "dlq", "show", row["place"]) for row in koban(rig, "dlq", "list")["letters"]]
+    return [{**row, "value": json.loads(row["value"])} for row in rows]

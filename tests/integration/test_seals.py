@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import msgspec
 import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError
 
 from koban.settings import Settings
 from ops import topics
@@ -24,9 +22,12 @@ from ops.audit.evidence import TOPICS
 from ops.audit.findings import Difference
 from ops.audit.ledger import audit
 from ops.audit.proof import Proof
+from ops.bench.broker import forget
 from ops.kafka_log import LogRecord, end_offsets, read_topics
 from ops.platform import platform
 from schemas.partitioning import lane_of
+from streams.transport import group_of
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
@@ -93,7 +94,7 @@ class Rig:
     def values(self, topic: str) -> list[dict[str, Any]]:
         return [json.loads(record.value or b"") for record in self.read(topic)]
 
-    def await_sealed(self, within_s: float = 90) -> None:
+    def await_sealed(self) -> None:
         """Until each entry that was asked for is under a seal, and each balance."""
 
         def sealed() -> bool:
@@ -102,7 +103,7 @@ class Rig:
             balances = sum(seal["balances"]["count"] for seal in seals)
             return entries == self._number and balances == len(self.read("balances"))
 
-        self.await_that(sealed, within_s)
+        self.await_that(sealed)
 
     def chains(self) -> dict[int, list[bytes | None]]:
         """Lane → its seals, byte for byte."""
@@ -114,12 +115,8 @@ class Rig:
     def leaves_end(self) -> int:
         return sum(end_offsets(self.settings.kafka_bootstrap, ["ledger-seal-leaves"]).values())
 
-    def await_that(self, holds: Callable[[], bool], within_s: float = 60) -> None:
-        deadline = time.monotonic() + within_s
-        while not holds():
-            tail = "".join(self.log(stage).read_text()[-1500:] for stage in ("ledger", "seals"))
-            assert time.monotonic() < deadline, tail
-            time.sleep(0.2)
+    def await_that(self, holds: Callable[[], bool]) -> None:
+        wait_for(holds, lambda: "".join(self.log(stage).read_text()[-1500:] for stage in ("ledger", "seals")))
 
     # --- copies
 
@@ -193,22 +190,13 @@ def test_a_sealer_that_begins_anew_makes_the_same_seals(rig: Rig) -> None:
     rig.send(40)
     rig.await_that(lambda: "its state is gone, its offsets are not" in rig.log("seals").read_text())
     rig.kill("seals")
-    rig.await_that(lambda: is_gone(admin, "koban-seals"))
     admin.close()
+    forget(rig.settings.kafka_bootstrap, group_of("seals"))
     rig.start("seals")
     rig.await_sealed()
     after = rig.chains()
     assert {lane: chain[: len(before[lane])] for lane, chain in after.items()} == before
     assert after != before
-
-
-def is_gone(admin: KafkaAdminClient, group: str) -> bool:
-    """Deletes a group; refused while the killed member still counts as one."""
-    try:
-        admin.delete_groups([group])
-    except KafkaError:
-        return False
-    return group not in {listed["group_id"] for listed in admin.list_groups()}
 
 
 def run_audit(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:

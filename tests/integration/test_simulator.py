@@ -18,6 +18,7 @@ from ops.simulator.topic import Progress, SendError, run_to_topic
 from ops.topics import apply
 from schemas.codec import decode
 from schemas.partitioning import lane_of
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(180)]
 
@@ -46,11 +47,13 @@ def records(settings: Settings, topic: str, since: dict[TopicPartition, int]) ->
             consumer.seek(partition, offset)
         wanted = sum(end - since[partition] for partition, end in consumer.end_offsets(list(since)).items())
         found: list = []
-        deadline = time.monotonic() + 60
-        while len(found) < wanted:
-            assert time.monotonic() < deadline, f"{len(found)} of {wanted} records of {topic}"
+
+        def whole() -> bool:
             for batch in consumer.poll(timeout_ms=500).values():
-                found += batch
+                found.extend(batch)
+            return len(found) >= wanted
+
+        wait_for(whole, lambda: f"{len(found)} of {wanted} records of {topic}")
         return found
     finally:
         consumer.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from ops.platform import platform
 from ops.topics import BrokerUnreachableError, Change, TopicsRefusedError, apply, plan
 from schemas.partitioning import lane_of
 from schemas.topics import topics
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(120)]
 
@@ -44,11 +44,14 @@ def settings(broker: Settings) -> Settings:
 def delete_all(settings: Settings) -> None:
     """Deletes the contracts' topics and waits until the broker has forgotten them."""
     admin = admin_of(settings)
-    deadline = time.monotonic() + 30
-    while there := set(topics()) & set(admin.list_topics()):
-        assert time.monotonic() < deadline, there
-        admin.delete_topics(sorted(there), raise_errors=False)
-        time.sleep(0.2)
+
+    def gone() -> bool:
+        there = set(topics()) & set(admin.list_topics())
+        if there:
+            admin.delete_topics(sorted(there), raise_errors=False)
+        return not there
+
+    wait_for(gone, "topics are still there")
     admin.close()
 
 
@@ -58,11 +61,8 @@ def admin_of(settings: Settings) -> Any:
 
 def plan_with(settings: Settings, changes: int) -> list[Change]:
     """The plan, once the broker shows so many differences: what the controller accepts takes it a moment."""
-    deadline = time.monotonic() + 30
-    while len(planned := plan(settings)) != changes:
-        assert time.monotonic() < deadline, planned
-        time.sleep(0.1)
-    return planned
+    wait_for(lambda: len(plan(settings)) == changes, lambda: f"{plan(settings)}")
+    return plan(settings)
 
 
 def test_applying_creates_every_topic_and_then_changes_nothing(settings: Settings) -> None:

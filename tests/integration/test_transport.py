@@ -9,10 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,9 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from koban.settings import Settings
 from ops.platform import Platform
+from streams.transport import group_of
 from streams.transport.lane_log import LaneLog, MissingTopicError
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(90)]
 
@@ -76,9 +77,9 @@ class Rig:
         return asyncio.run(outputs(self.bootstrap, self.target, isolation))
 
     def committed(self) -> dict[int, int]:
-        return asyncio.run(committed(self.bootstrap, f"koban-{self.stage}", self.source))
+        return asyncio.run(committed(self.bootstrap, group_of(self.stage), self.source))
 
-    def await_outputs(self, count: int, within_s: float = 40) -> dict[int, list[tuple[int, int, bytes]]]:
+    def await_outputs(self, count: int) -> dict[int, list[tuple[int, int, bytes]]]:
         found: dict[int, list[tuple[int, int, bytes]]] = {}
 
         def enough() -> bool:
@@ -86,7 +87,7 @@ class Rig:
             found = self.outputs()
             return sum(map(len, found.values())) >= count
 
-        await_that(enough, within_s, lambda: f"{sum(map(len, found.values()))} of {count}; {self.logs()}")
+        wait_for(enough, lambda: f"{sum(map(len, found.values()))} of {count}; {self.logs()}")
         return found
 
     def logs(self) -> str:
@@ -138,7 +139,7 @@ class Worker:
             return None
 
     def await_ready(self) -> Worker:
-        await_that(lambda: self.page("/-/ready") is not None, 30, lambda: self.log.read_text()[-3000:])
+        wait_for(lambda: self.page("/-/ready") is not None, lambda: self.log.read_text()[-3000:])
         return self
 
     def metric(self, name: str) -> float:
@@ -158,13 +159,6 @@ class Worker:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
-
-
-def await_that(holds: Callable[[], bool], within_s: float, explain: Callable[[], str]) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, explain()
-        time.sleep(0.05)
 
 
 async def produce(bootstrap: str, topic: str, values: list[bytes], start: int = 0, pause_s: float = 0) -> None:
@@ -252,7 +246,7 @@ def test_a_killed_worker_without_transactions_loses_nothing(rig: Rig) -> None:
     rig.await_outputs(1500)
     worker.kill()
     rig.worker("stateless")
-    await_that(lambda: sum(rig.committed().values()) == len(values), 40, rig.logs)
+    wait_for(lambda: sum(rig.committed().values()) == len(values), rig.logs)
     for lane, rows in rig.outputs().items():
         offsets = [offset for _, offset, _ in rows]
         assert sorted(set(offsets)) == list(range(len(values) // LANES)), f"lane {lane} lost records"
@@ -309,7 +303,7 @@ def test_a_broker_killed_in_the_middle_of_transactions_costs_nothing(rig: Rig, k
             return sum(map(len, rig.outputs().values())) >= len(values)
         return False
 
-    await_that(written, 60, rig.logs)
+    wait_for(written, rig.logs)
     rig.assert_exactly_once(values)
 
 
@@ -335,8 +329,8 @@ def test_lag_reaches_zero_behind_transaction_markers_and_aborted_records(rig: Ri
     rows = rig.await_outputs(100)
     assert sorted(value for lane in rows.values() for _, _, value in lane) == sorted(numbered(100))
     ends = 50 + 1 + 25 + 1
-    await_that(lambda: rig.committed() == {0: ends, 1: ends}, 20, lambda: f"{rig.committed()}")
-    await_that(lambda: worker.metric("koban_consumer_lag_records") == 0, 10, lambda: worker.page("/metrics") or "")
+    wait_for(lambda: rig.committed() == {0: ends, 1: ends}, lambda: f"{rig.committed()}")
+    wait_for(lambda: worker.metric("koban_consumer_lag_records") == 0, lambda: worker.page("/metrics") or "")
     assert worker.metric("koban_outcomes_total") == 100
     assert worker.stop() == 0
     assert rig.committed() == {0: ends, 1: ends}, "offsets never go back"
@@ -368,13 +362,13 @@ def test_compacted_topics_with_gaps_are_read_whole(rig: Rig) -> None:
     asyncio.run(fill(range(60)))
     asyncio.run(transact(rig.bootstrap, topic, [b"aborted"] * 4, abort=True, key=b"a1"))
     asyncio.run(fill(range(60, 90)))
-    await_that(compacted, 40, lambda: "the cleaner did not run")
+    wait_for(compacted, lambda: "the cleaner did not run")
     rig.worker()
 
     def latest() -> dict[bytes, bytes]:
         return {row[2].split(b"=")[0]: row[2] for row in rig.outputs()[0]}
 
-    await_that(lambda: latest() == expected, 40, lambda: f"{latest()} is not {expected}; {rig.logs()}")
+    wait_for(lambda: latest() == expected, lambda: f"{latest()} is not {expected}; {rig.logs()}")
 
 
 def test_a_record_of_ten_megabytes_passes(rig: Rig) -> None:

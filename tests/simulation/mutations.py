@@ -14,7 +14,7 @@ from koban.ledger import postings
 from koban.ledger.book import Book
 from koban.ledger.slots import Slot
 from ops.drill.simulation.broker import Log
-from ops.drill.simulation.worker import STAGE, PartitionLog, Parts, Producer, Writer
+from ops.drill.simulation.worker import GROUP, PartitionLog, Parts, Producer, Writer
 from schemas.partitioning import lane_of
 from streams.ledger.lane import LEGS, LedgerLane
 from streams.transport.batch import Batch
@@ -90,7 +90,7 @@ class NoFence(Parts):
 class TransactionalIdOfTheWorker(Parts):
     """The id belongs to the worker instead of the lane: nobody is fenced when the lane moves."""
 
-    transactional_id = staticmethod(lambda partition, process: f"{STAGE}-{process}-{partition}")
+    transactional_id = staticmethod(lambda partition, process: f"{GROUP}-{process}-{partition}")
 
 
 @planted

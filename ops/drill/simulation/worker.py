@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from ops.drill.simulation.broker import Broker, Draft, Group, Log, Member, Stored
 from ops.drill.simulation.clockwork import Process
 from streams.ledger.lane import TOPICS, LedgerLane
+from streams.transport.app import group_of
 from streams.transport.desk import Desk, Handler
 from streams.transport.fetched import Chunk
 from streams.transport.lane import Lane
@@ -26,7 +27,7 @@ from streams.transport.writers import TransactionalWriter, partition_of
 
 T = TypeVar("T")
 
-STAGE = "koban-ledger"
+GROUP = group_of("ledger")
 HEARTBEAT_S = 2.0
 DRAIN_S_MAX = 20.0
 LATENCY_S_MAX = 0.02
@@ -176,7 +177,7 @@ class Writer(TransactionalWriter):
         # Not the parent's: it would make a real producer.
         self._producer = producer
         self._partitions = {}
-        self._group = STAGE
+        self._group = GROUP
 
     def outbox(self) -> Outbox:
         return Outbox(self._producer.create_batch, self._partitions, partition_of)
@@ -237,7 +238,7 @@ class Parts:
     writer: type[Writer] = Writer
     producer: type[Producer] = Producer
     log: type[PartitionLog] = PartitionLog
-    transactional_id: Callable[[int, str], str] = staticmethod(lambda partition, process: f"{STAGE}-{partition}")
+    transactional_id: Callable[[int, str], str] = staticmethod(lambda partition, process: f"{GROUP}-{partition}")
     committed_only = True
     """What fetches bring."""
 

@@ -123,6 +123,7 @@ class World(Evidence):
             {account: (-p, -p, v, v) for account, (p, v) in posted.items()},
             dict(posted),
         )
+        self.dynamodb = {account: (p, v, v) for account, (p, v) in posted.items()}
         self.volumes = {("m1", T0 - T0 % 60_000_000): (2, 3000, 1, 500)}
         self.campaigns = {"spring": CAMPAIGN}
         self.alerts: dict[str, dict[str, Any]] = {}
@@ -187,6 +188,18 @@ def _let_a_running_sum_drift(world: World) -> None:
 
 def _keep_an_old_balance_in_mysql(world: World) -> None:
     world.tables.balances["M.m1.payable"] = (3000, 2)
+
+
+def _keep_an_old_item_in_dynamodb(world: World) -> None:
+    world.dynamodb["M.m1.payable"] = (3000, 2, 2)
+
+
+def _lose_an_item_in_dynamodb(world: World) -> None:
+    del world.dynamodb["U.w1.points"]
+
+
+def _keep_an_item_under_another_version(world: World) -> None:
+    world.dynamodb["U.w1.money"] = (-2500, 3, 9)
 
 
 def _miscount_a_minute(world: World) -> None:
@@ -276,6 +289,9 @@ def _write_a_file_twice(world: World) -> None:
         (_post_twice, checks.check_book_sums, "M.m1.payable"),
         (_let_a_running_sum_drift, checks.check_book_sums, "U.w1.money"),
         (_keep_an_old_balance_in_mysql, checks.check_book_balances, "M.m1.payable"),
+        (_keep_an_old_item_in_dynamodb, checks.check_dynamodb_balances, "M.m1.payable"),
+        (_lose_an_item_in_dynamodb, checks.check_dynamodb_balances, "U.w1.points"),
+        (_keep_an_item_under_another_version, checks.check_dynamodb_balances, "U.w1.money"),
         (_miscount_a_minute, checks.check_volumes, "m1"),
         (_overspend, checks.check_cashback, "spring"),
         (_leave_money_in_the_pot, checks.check_cashback, "spring"),
@@ -318,3 +334,13 @@ def test_late_is_what_event_time_of_its_own_partition_had_passed():
     rows = [(0, 100, 100), (0, 95, 101), (0, 89, 102), (0, 90, 103), (1, 50, 104), (0, 900, 120), (0, 109, 121)]
     arrivals = [(partition, at, recorded, f"e{n}") for n, (partition, at, recorded) in enumerate(rows)]
     assert books.late(arrivals, 10) == {"e2", "e3", "e6"}
+
+
+@pytest.mark.parametrize(("url", "asked"), [("", 0), ("http://127.0.0.1:1", 1)])
+def test_dynamodb_is_compared_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, asked: int):
+    """And one that does not answer fails its check by name."""
+    monkeypatch.setattr(Evidence, "journal", [])
+    monkeypatch.setattr(Evidence, "balances", {})
+    settings = Settings(data_dir=tmp_path, lake_dir=tmp_path, dynamodb_url=url)
+    results = checks.run(settings, [checks.check_dynamodb_balances, checks.check_trial_balance])
+    assert [result.name for result in results if not result.ok] == ["dynamodb balances"] * asked

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from streams.transport.watchdog import EXIT_STUCK, Watchdog
+from tests.waiting import wait_for
 
 
 class Worker:
@@ -46,7 +45,5 @@ def test_a_stuck_worker_ends_with_its_own_exit_code() -> None:
     ended: list[int] = []
     dog = Watchdog(0.02, progress_at=lambda: 0.0, behind=lambda: True, end=ended.append)
     dog.start()
-    deadline = time.monotonic() + 5
-    while not ended and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: ended, "nothing has ended it")
     assert ended == [EXIT_STUCK]
