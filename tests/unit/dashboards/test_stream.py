@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import msgspec
+import pytest
 
 from dashboards.board import Board
 from dashboards.live import Live, event
@@ -83,18 +84,18 @@ def test_another_source_is_told_with_its_freshness() -> None:
         return next(answers)
 
     async def scenario() -> Board:
-        watched = live(lambda *_: "", offsets=ask)
+        watched = live(lambda *_: "", weather=ask)
         watched.start()
         async with aclosing(watched.changes(View(), "desk")) as changes:
             async for _ in changes:
-                if "offsets" in watched.board.troubles:
+                if "weather" in watched.board.troubles:
                     break
         await watched.stop()
         return watched.board
 
     board = asyncio.run(scenario())
-    assert board.answers["offsets"].value == {"lag": 7}, "what it said last is still known"
-    assert board.fresh["offsets"].state == "down"
+    assert board.answers["weather"].value == {"lag": 7}, "what it said last is still known"
+    assert board.fresh["weather"].state == "down"
 
 
 def test_an_event_is_one_line() -> None:
@@ -102,3 +103,21 @@ def test_an_event_is_one_line() -> None:
     raw = event({"panel": "a\nb\r\ndata: c\n\n"})
     assert raw.count(b"\n") == 2
     assert msgspec.json.decode(raw.removeprefix(b"data: ").strip()) == {"panel": "a\nb\r\ndata: c\n\n"}
+
+
+def test_a_board_that_can_not_be_made_does_not_end_the_panels(caplog: pytest.LogCaptureFixture) -> None:
+    """One answer that nobody expected would otherwise freeze every page until somebody restarts the console."""
+
+    async def ask() -> dict[str, int] | None:
+        return None if "can't be made" in caplog.text else {"lag": 7}
+
+    async def scenario() -> None:
+        watched = live(lambda *_: "", offsets=ask)
+        watched.start()
+        async with aclosing(watched.changes(View(), "desk")) as changes:
+            async for _ in changes:
+                if "can't be made" in caplog.text:
+                    break
+        await watched.stop()
+
+    asyncio.run(scenario())
