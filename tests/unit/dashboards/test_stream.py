@@ -77,24 +77,24 @@ def test_panels_are_rendered_once_for_all_viewers_of_a_view() -> None:
 
 def test_another_source_is_told_with_its_freshness() -> None:
     """A desk's own source: its answer and its state are on the board, and its silence is a trouble."""
-    answers = iter([{"lag": 7}])
+    answers = iter([{"rain": 7}])
 
     async def ask() -> dict[str, int]:
         return next(answers)
 
     async def scenario() -> Board:
-        watched = live(lambda *_: "", offsets=ask)
+        watched = live(lambda *_: "", weather=ask)
         watched.start()
         async with aclosing(watched.changes(View(), "desk")) as changes:
             async for _ in changes:
-                if "offsets" in watched.board.troubles:
+                if "weather" in watched.board.troubles:
                     break
         await watched.stop()
         return watched.board
 
     board = asyncio.run(scenario())
-    assert board.answers["offsets"].value == {"lag": 7}, "what it said last is still known"
-    assert board.fresh["offsets"].state == "down"
+    assert board.answers["weather"].value == {"rain": 7}, "what it said last is still known"
+    assert board.fresh["weather"].state == "down"
 
 
 def test_an_event_is_one_line() -> None:
