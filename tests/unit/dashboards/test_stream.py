@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import msgspec
+import pytest
 
 from dashboards.board import Board
 from dashboards.live import Live, event
@@ -77,7 +78,7 @@ def test_panels_are_rendered_once_for_all_viewers_of_a_view() -> None:
 
 def test_another_source_is_told_with_its_freshness() -> None:
     """A desk's own source: its answer and its state are on the board, and its silence is a trouble."""
-    answers = iter([{"rain": 7}])
+    answers = iter([{"lag": 7}])
 
     async def ask() -> dict[str, int]:
         return next(answers)
@@ -93,7 +94,7 @@ def test_another_source_is_told_with_its_freshness() -> None:
         return watched.board
 
     board = asyncio.run(scenario())
-    assert board.answers["weather"].value == {"rain": 7}, "what it said last is still known"
+    assert board.answers["weather"].value == {"lag": 7}, "what it said last is still known"
     assert board.fresh["weather"].state == "down"
 
 
@@ -102,3 +103,21 @@ def test_an_event_is_one_line() -> None:
     raw = event({"panel": "a\nb\r\ndata: c\n\n"})
     assert raw.count(b"\n") == 2
     assert msgspec.json.decode(raw.removeprefix(b"data: ").strip()) == {"panel": "a\nb\r\ndata: c\n\n"}
+
+
+def test_a_board_that_can_not_be_made_does_not_end_the_panels(caplog: pytest.LogCaptureFixture) -> None:
+    """One answer that nobody expected would otherwise freeze every page until somebody restarts the console."""
+
+    async def ask() -> dict[str, int] | None:
+        return None if "can't be made" in caplog.text else {"lag": 7}
+
+    async def scenario() -> None:
+        watched = live(lambda *_: "", offsets=ask)
+        watched.start()
+        async with aclosing(watched.changes(View(), "desk")) as changes:
+            async for _ in changes:
+                if "can't be made" in caplog.text:
+                    break
+        await watched.stop()
+
+    asyncio.run(scenario())
