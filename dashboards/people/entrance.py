@@ -28,11 +28,18 @@ async def asked(work: Any, *arguments: Any) -> Any:
 
 
 def sign_in_page(
-    pages: Pages, openid: OpenId, request: Request, status: int = 200, trouble: str = "", *, retry_after_s: float = 0
+    pages: Pages,
+    openid: OpenId,
+    request: Request,
+    status: int = 200,
+    trouble: str = "",
+    *,
+    back: str = "",
+    retry_after_s: float = 0,
 ) -> Response:
     known = guard.visitor_secret(request)
     request.state.visitor = known or people_of(request).randomness(SECRET_BYTES)
-    back = local(request.query_params.get("next", ""))
+    back = local(back or request.query_params.get("next", ""))
     page = pages.page(
         request,
         "people/sign_in.html.j2",

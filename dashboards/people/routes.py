@@ -66,19 +66,19 @@ def _add_signing(router: APIRouter, pages: Pages, openid: OpenId) -> None:
     async def signed_in(request: Request) -> Response:
         await check_form(request, guard.visitor_secret(request))
         form = await fields(request)
-        name, password = form.get("name", ""), form.get("password", "")
+        name, password, back = (form.get(field, "") for field in ("name", "password", "next"))
         people, by = people_of(request), (guard.address_of(request), request.state.request_id)
         try:
             secret = await run_in_threadpool(people.sign_in, name, password, *by)
         except TooManyTriesError as error:
-            return sign_in_page(pages, openid, request, 429, "people.too_many", retry_after_s=error.wait_s)
+            return sign_in_page(pages, openid, request, 429, "people.too_many", back=back, retry_after_s=error.wait_s)
         except BusyError:
-            return sign_in_page(pages, openid, request, 503, "people.busy", retry_after_s=1)
+            return sign_in_page(pages, openid, request, 503, "people.busy", back=back, retry_after_s=1)
         except Transient as error:
             raise AccountsDownError from error
         if secret is None:
-            return sign_in_page(pages, openid, request, 401, "people.wrong")
-        return await let_in(request, secret, form.get("next", ""))
+            return sign_in_page(pages, openid, request, 401, "people.wrong", back=back)
+        return await let_in(request, secret, back)
 
     @router.get("/sign-in/once", dependencies=[public])
     async def once(request: Request) -> Response:

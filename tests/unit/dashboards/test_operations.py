@@ -27,7 +27,7 @@ from dashboards.sources.jobs import Errand, JobState
 from dashboards.sources.offsets import GroupLag, Offsets, TopicState
 from dashboards.sources.platform import Component
 from dashboards.sources.stores import BookState, LakeState, newest
-from dashboards.sources.workers import Stage
+from dashboards.sources.workers import History, Stage, samples
 from dashboards.standing import SILENT, Answer
 from jobs import holds
 from koban.settings import Settings
@@ -62,17 +62,20 @@ class Client:
         self.app = create_app(self.settings, self._sources, self._world.people)
         self.live = self.app.state.console.live
         transport = httpx.ASGITransport(self.app)
-        secret = self._world.signed_in("kei", "operator")
-        headers = {"X-CSRF-Token": form_token(secret)}
-        self._client = httpx.AsyncClient(
-            transport=transport, base_url="http://127.0.0.1:8080", cookies={"koban_session": secret}, headers=headers
-        )
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+        self.sign_in("kei", "operator")
+
+    def sign_in(self, name: str, *roles: str) -> None:
+        """From now on somebody else asks."""
+        secret = self._world.signed_in(name, *roles)
+        self._client.cookies.set("koban_session", secret)
+        self._csrf = form_token(secret)
 
     def get(self, path: str) -> httpx.Response:
         return self._runner.run(self._client.get(path))
 
-    def post(self, path: str, **fields: str) -> httpx.Response:
-        headers = {"content-type": "application/x-www-form-urlencoded"}
+    def post(self, path: str, csrf: str = "", **fields: str) -> httpx.Response:
+        headers = {"content-type": "application/x-www-form-urlencoded", "X-CSRF-Token": csrf or self._csrf}
         return self._runner.run(self._client.post(path, content=urlencode(fields), headers=headers))
 
     def run(self, step: Any) -> Any:
@@ -431,3 +434,46 @@ def test_a_trace_with_its_stores_down_says_so(client: Client) -> None:
     assert "The search index does not answer" in answer.text
     assert "Kafka did not answer within two seconds" in answer.text
     assert client.get("/operations/trace?lang=en").status_code == 200
+
+
+def test_who_may_only_read_the_desk_changes_nothing(client: Client, letters: list[Replay]) -> None:
+    """An auditor sees everything and sends, stops and examines nothing; a form of another session does neither."""
+    good = readable(raw(body__amount_minor=1200)) or ""
+    paths = ("/operations/letters/0:17", "/operations/jobs/lake/stop", "/operations/doctor")
+    for path in paths:
+        assert client.post(path, "of-another-session", action="replay", value=good).status_code == 403
+    client.sign_in("aoi", "auditor")
+    for page in ("/operations", "/operations/letters/0:17", "/operations/jobs/lake"):
+        text = client.get(page).text
+        assert "<main" in text
+        assert '<button class="btn' not in text.split("<dialog")[0].split("<main")[1], "no button that would be refused"
+    for path in paths:
+        assert client.post(path, action="replay", value=good).status_code == 403
+    client.sign_in("umi", "merchant:m-1")
+    for path in (*paths[:1], "/operations", "/operations/topics", "/operations/trace?payment=1"):
+        assert client.get(path).status_code == 403
+    assert letters == []
+    assert holds.held(client.settings) == frozenset()
+
+
+def test_lag_and_stores_are_told_to_prometheus_while_somebody_says_them(client: Client) -> None:
+    """With the group and the store; a figure that nobody stands for any more is not told as if it still held."""
+    client.live.board = filled(offsets=Answer(offsets(seconds=40.0, records=3), at=NOW))
+    told = client.get("/metrics").text
+    assert 'koban_group_lag_seconds{group="koban-lake",topic="payments-valid"} 40.0' in told
+    assert 'koban_group_lag_records{group="koban-lake",topic="payments-valid"} 3.0' in told
+    assert 'koban_store_complete_to_seconds{store="mysql"} 1.763780398e+09' in told
+    client.live.board = filled(offsets=Answer(offsets(), at=NOW - 60, down_since=NOW - 50))
+    assert "koban_group_lag_seconds{" not in client.get("/metrics").text
+
+
+def test_a_stages_rejections_and_retries_are_counted_across_its_restarts() -> None:
+    """From what it wrote to the dead letters; a process that works on no records has neither."""
+    history = History("ledger")
+    page = 'koban_batch_seconds_count{stage="l"} 1\nkoban_records_out_total{stage="l",topic="payments-dlq"} %d\n'
+    for at, letters in ((100.0, 5), (101.0, 2)):
+        history.add(at, samples(page % letters + 'koban_batch_retries_total{stage="l"} 1\n'))
+    assert (history.stage().dead_letters, history.stage().retries) == (7, 1)
+    silent = History("jobs")
+    silent.add(100.0, samples('koban_job_running{job="lake"} 1\n'))
+    assert (silent.stage().dead_letters, silent.stage().retries) == (None, None)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from dashboards.forms import BODY_BYTES_MAX
 from dashboards.people import audit
 from dashboards.people.database import Database
 from dashboards.people.paths import local
@@ -26,9 +27,10 @@ def test_who_is_not_signed_in_signs_in_and_comes_back(house: House) -> None:
     assert asked.status_code == 303
     page = browser.get(asked.headers["location"])
     assert page.status_code == 200
-    answer = browser.post(
-        "/sign-in", {"csrf": token_on(page), "name": "kei", "password": PASSWORD, "next": "/payments?q=1200%E5%86%86"}
-    )
+    fields = {"csrf": token_on(page), "name": "kei", "next": "/payments?q=1200%E5%86%86"}
+    again = browser.post("/sign-in", {**fields, "password": "wrong"})
+    assert 'name="next" value="/payments?q=1200%E5%86%86"' in again.text, "a slip does not lose the way"
+    answer = browser.post("/sign-in", {**fields, "password": PASSWORD})
     assert answer.headers["location"] == "/payments?q=1200%E5%86%86"
     cookie = answer.headers["set-cookie"]
     for part in ("koban_session=", "HttpOnly", "SameSite=lax", "Path=/"):
@@ -218,5 +220,5 @@ def test_nobody_gets_in_while_the_accounts_cannot_be_read(house: House, monkeypa
 
 
 def test_a_form_has_a_size(house: House) -> None:
-    answer = house.browser().post("/sign-in", {"name": "x" * 100_000})
+    answer = house.browser().post("/sign-in", {"name": "x" * BODY_BYTES_MAX})
     assert answer.status_code == 413

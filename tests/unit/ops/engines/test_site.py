@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ops.engines import site
@@ -49,6 +50,18 @@ def test_what_is_saved_is_loaded_and_only_its_owner_reads_it(tmp_path: Path) -> 
     written = json.loads(site.platform_file(tmp_path).read_text("utf-8"))
     assert written["KOBAN_KAFKA_BOOTSTRAP"] == made.settings.kafka_bootstrap
     assert written["metrics_ports"] == made.metrics_ports
+
+
+def test_prometheus_is_told_where_every_chosen_process_listens(tmp_path: Path) -> None:
+    """Each with its name; the keeper always, what was not chosen never."""
+    made = msgspec.structs.replace(planned(tmp_path), components=(WORKERS[0], "kafka"))
+    made.run.mkdir()
+    site.write_targets(made)
+    targets = json.loads((made.run / "targets.json").read_text("utf-8"))
+    assert targets == [
+        {"targets": [f"127.0.0.1:{made.metrics_ports[WORKERS[0]]}"], "labels": {"process": WORKERS[0]}},
+        {"targets": [f"127.0.0.1:{made.ports['keeper']}"], "labels": {"process": "keeper"}},
+    ]
 
 
 def test_a_port_that_another_program_took_is_replaced(
