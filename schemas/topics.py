@@ -30,7 +30,7 @@ COMPONENTS: dict[str, str] = {
     "bench": "`koban bench`",
     "campaigns": "`koban campaigns publish`",
     "dlq": "`koban dlq`",
-    "trace": "`koban trace`",
+    "trace": "`koban trace`, and its page in the console",
     "verify": "`koban verify`",
     "audit": "`koban ledger audit`",
 }
