@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import APIRouter
 
+from dashboards.people.rights import Right
 from koban.settings import Settings
 from sinks.alert_search import AlertSearch
 from sinks.payment_search import PaymentSearch
@@ -34,5 +35,7 @@ class Desk(NamedTuple):
     path: str
     """Where the rail leads."""
     routes: Callable[[Console], APIRouter]
+    right: Right
+    """What all of its routes ask for; who lacks it does not see the desk on the rail."""
     panels: tuple[str, ...] = ()
     """Its live panels, each a template ``panels/<name>.html.j2``; streamed from ``/live?desk=<name>``."""

@@ -11,6 +11,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from dashboards.console import Desk
 from dashboards.language import LANGUAGES, message
+from dashboards.people.guard import person_of, requires
+from dashboards.people.rights import Right, may
 from koban.search.query import CHARACTERS_MAX
 
 _NUMBER = re.compile(r"[0-9]{16,32}\Z")
@@ -23,9 +25,10 @@ def routes(desks: Iterable[Desk]) -> APIRouter:
     router = APIRouter()
     known = tuple(desks)
 
-    @router.get("/jump")
+    @router.get("/jump", dependencies=[requires(Right.PAYMENTS_READ)])
     async def jump(request: Request) -> Response:
-        return RedirectResponse(target(request.query_params.get("q", ""), known), 303)
+        open_desks = [desk for desk in known if may(person_of(request), desk.right)]
+        return RedirectResponse(target(request.query_params.get("q", ""), open_desks), 303)
 
     return router
 

@@ -13,6 +13,8 @@ from dashboards.board import Freshness
 from dashboards.console import Console
 from dashboards.exports import FORMS, Form, as_file, as_json
 from dashboards.listing import Asked, BadListError, Listing, Slice, asked, facets, order_address
+from dashboards.people.guard import requires
+from dashboards.people.rights import Right
 from schemas.errors import Transient
 
 Source = Callable[[Request, Asked], Awaitable[Slice]]
@@ -55,7 +57,7 @@ def shown(request: Request, listing: Listing, ask: Asked, found: Slice) -> dict[
 def add_data(router: APIRouter, listing: Listing, source: Source) -> None:
     """The list as data."""
 
-    @router.get(f"{listing.path}.json", name=f"{listing.name}.json")
+    @router.get(f"{listing.path}.json", name=f"{listing.name}.json", dependencies=[exports(listing)])
     async def data(request: Request) -> Response:
         return await answered(lambda: _page(request))
 
@@ -75,7 +77,13 @@ def add_file(router: APIRouter, listing: Listing, source: Source, form: Form) ->
     async def _whole(request: Request) -> Response:
         return await as_file(listing, form, asked(request.query_params, listing), partial(source, request))
 
-    router.add_api_route(f"{listing.path}.{form}", file, name=f"{listing.name}.{form}")
+    path, name = f"{listing.path}.{form}", f"{listing.name}.{form}"
+    router.add_api_route(path, file, name=name, dependencies=[exports(listing)])
+
+
+def exports(listing: Listing) -> Any:
+    """What every export of a list asks for beside the desk's right; it is in the audit log before it begins."""
+    return requires(Right.LISTS_EXPORT, records=f"{listing.name}:export")
 
 
 async def answered(answer: Callable[[], Awaitable[Response]]) -> Response:

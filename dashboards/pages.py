@@ -19,6 +19,7 @@ from dashboards import formats
 from dashboards.board import Board
 from dashboards.console import Desk
 from dashboards.language import message
+from dashboards.people.guard import page_values
 from dashboards.series import Series
 from dashboards.static_files import StaticFiles
 from dashboards.view import ZONES, View, address, remember, view_of
@@ -66,12 +67,10 @@ class Pages:
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """A whole page; what the address asks for in language, theme or zone is remembered.
 
-        Who guards state-changing requests puts a token on ``request.state.csrf``; forms carry it by ``csrf_field()``.
+        It knows who looks (``person``, ``may(right)``); forms carry the session's token by ``csrf_field()``.
         """
-        csrf = getattr(request.state, "csrf", "")
-        markup = self.render(
-            template, view_of(request), request=request, csrf=csrf, address=partial(address, request), **values
-        )
+        values |= page_values(request)
+        markup = self.render(template, view_of(request), request=request, address=partial(address, request), **values)
         headers = {"Cache-Control": "no-store", "Vary": "Accept-Language, Cookie"}
         response = HTMLResponse(markup, status, headers=headers)
         remember(request, response)

@@ -8,7 +8,9 @@ marks of the Java serialization protocol: sixteen raw bytes, and a string behind
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -99,7 +101,10 @@ def digest(settings: Settings, job: Job) -> str:
 
 
 def _ingredients(settings: Settings, job: Job) -> Iterator[bytes]:
-    yield version("apache-flink").encode()
+    # Functions in a plan are this Python's code, objects those of Flink and of the jars in the folder, which is named
+    # by their hashes.
+    for text in (sys.version, version("apache-flink"), os.environ.get("FLINK_LIB_DIR", "")):
+        yield text.encode()
     yield msgspec.json.encode(job_options(settings, job), order="sorted")
     for name in job.sql:
         for statement in statements(name, sql_values(settings, job.name)):

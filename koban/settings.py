@@ -26,6 +26,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Flink's REST endpoint."""
     console_url: str = "http://127.0.0.1:8080"
     """Where the console listens."""
+    oidc_issuer: str = ""
+    """The OpenID Connect provider that people sign in to the console by; empty for passwords alone."""
+    oidc_client_id: str = ""
+    """The console's name at the provider. Its redirect address is `<console_url>/sign-in/oidc/back`."""
+    oidc_client_secret: str = ""
+    """The console's secret at the provider."""
+    oidc_name_claim: str = "email"
+    """The claim that holds the account's name. An `email` has to be verified."""
+    session_s_max: int = 43_200
+    """Who signed in to the console has to do so again after this long."""
+    session_idle_s: int = 1_800
+    """A session of the console ends after this long without a request."""
     lake_dir: Path
     """The folder of the Parquet lake."""
     metrics_port: int = 0

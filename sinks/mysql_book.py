@@ -179,8 +179,9 @@ class MySqlBook:
             next_position = max(state.next_position, entries[-1].position + 1)
             work = self._post(cursor, lane, state, new)
             _insert(cursor, _ENTRIES, work.entries)
-            _insert(cursor, _POSTINGS, work.postings)
-            _insert(cursor, _CHAINS, [_row(lane, account, chain) for account, chain in work.touched.items()])
+            # In the order of their primary keys: the lines of a chain, and its neighbours', share a page.
+            _insert(cursor, _POSTINGS, sorted(work.postings))
+            _insert(cursor, _CHAINS, sorted(_row(lane, account, chain) for account, chain in work.touched.items()))
             cursor.execute(_LANE, (next_position, state.chains, state.recorded_at_us, state.recorded_at_us, lane))
             connection.commit()
             state.next_position = next_position

@@ -9,7 +9,7 @@ import msgspec
 from opensearchpy import AsyncOpenSearch, NotFoundError, OpenSearchException
 
 from koban.search.query import Query
-from koban.search.request import FACETS, TOTALS, Scope, Sort, cursor_of, request
+from koban.search.request import FACETS, TOTALS, Scope, Sort, cursor_of, request, within
 from schemas.errors import Transient
 from sinks.opensearch_schema import ALERTS, PROGRESS
 from sinks.payment_store import ALIAS
@@ -70,9 +70,7 @@ class PaymentSearch:
 
     async def payment(self, payment_id: str, scope: Scope) -> dict[str, Any] | None:
         """The document of one payment in a scope, its story included. Raises Transient."""
-        filters: list[dict[str, Any]] = [{"term": {"payment_id": payment_id}}]
-        if scope.merchant_id is not None:
-            filters.append({"term": {"merchant_id": scope.merchant_id}})
+        filters = [{"term": {"payment_id": payment_id}}, *within(scope)]
         answer = await self._search(ALIAS, {"query": {"bool": {"filter": filters}}, "size": 2}, {})
         hits = answer["hits"]["hits"]
         source: dict[str, Any] | None = hits[0]["_source"] if hits else None

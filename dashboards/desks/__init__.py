@@ -2,11 +2,12 @@
 
 To add a desk:
 
-1. Write ``desks/<name>.py`` with ``routes(console) -> APIRouter``. Every route of the desk is in this one router, so
-   that who guards the desk guards the router. What changes something is a ``POST`` form with
-   ``{{ parts.csrf_field() }}``.
-2. Name it in ``DESKS`` below: its place on the rail, its path, its live panels. The rail shows ``nav.<name>``, which
-   ``messages.yaml`` has in both languages.
+1. Write ``desks/<name>.py`` with ``routes(console) -> APIRouter``. All of its routes ask for the desk's right
+   (``people.rights``: which roles have it). What changes something is a ``POST`` form with ``{{ parts.csrf_field() }}``
+   on a route with ``dependencies=[requires(Right.X, records="noun:verb")]``: the form's token is checked, and the act
+   is in the audit log before the route's code runs; ``people.guard.record`` adds what was before and after.
+2. Name it in ``DESKS`` below: its place on the rail, its path, its right, its live panels. The rail shows
+   ``nav.<name>``, which ``messages.yaml`` has in both languages.
 3. Write its templates. A page extends ``base.html.j2`` and is rendered by ``console.pages.page(request, template,
    desk="<name>", ...)``. A live page extends ``live.html.j2``, is given ``console.live.panels(view_of(request),
    "<name>")`` as ``panels`` and places ``{{ panel("<panel>") }}``. Each panel is ``panels/<panel>.html.j2``, gets the
@@ -21,18 +22,18 @@ To add a desk:
 from __future__ import annotations
 
 from dashboards.console import Desk
-from dashboards.desks import alerts, ledger, live, operations, payments
+from dashboards.desks import alerts, audit, ledger, live, operations, payments
+from dashboards.people.rights import Right
+
+_NOW = ("banner", "kpis", "pace", "flow", "intake", "payments", "balances", "alerts", "campaigns")
+_OPERATIONS = ("banner", "flow", "intake", "components", "letters")
 
 DESKS: tuple[Desk, ...] = (
-    Desk(
-        "live",
-        "/",
-        live.routes,
-        ("banner", "kpis", "pace", "flow", "intake", "payments", "balances", "alerts", "campaigns"),
-    ),
-    Desk("payments", "/payments", payments.routes),
-    Desk("alerts", "/alerts", alerts.routes),
-    Desk("ledger", "/ledger", ledger.routes, ("banner", "books", "trial", "lanes", "seals")),
-    Desk("operations", "/operations", operations.routes, ("banner", "flow", "intake", "components", "letters")),
+    Desk("live", "/", live.routes, Right.LIVE_READ, _NOW),
+    Desk("payments", "/payments", payments.routes, Right.PAYMENTS_READ),
+    Desk("alerts", "/alerts", alerts.routes, Right.ALERTS_READ),
+    Desk("ledger", "/ledger", ledger.routes, Right.LEDGER_READ, ("banner", "books", "trial", "lanes", "seals")),
+    Desk("operations", "/operations", operations.routes, Right.OPERATIONS_READ, _OPERATIONS),
+    Desk("audit", "/audit", audit.routes, Right.AUDIT_READ),
 )
 """In the order of the rail."""

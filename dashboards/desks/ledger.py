@@ -9,6 +9,8 @@ from fastapi.responses import Response
 
 from dashboards.books import document
 from dashboards.console import Console
+from dashboards.people.guard import requires
+from dashboards.people.rights import Right
 from dashboards.view import view_of
 
 
@@ -21,7 +23,7 @@ def routes(console: Console) -> APIRouter:
         panels = console.live.panels(view_of(request), "ledger")
         return console.pages.page(request, "ledger.html.j2", panels=panels, desk="ledger")
 
-    @router.get("/ledger.json")
+    @router.get("/ledger.json", dependencies=[requires(Right.LISTS_EXPORT, records="ledger:export")])
     async def ledger_data() -> dict[str, Any]:
         return document(console.live.board.books)
 

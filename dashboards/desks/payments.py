@@ -7,13 +7,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import QueryParams
 
 from dashboards.chips import chips
 from dashboards.console import Console
 from dashboards.exports import FORMS
-from dashboards.list_routes import add_file, answered, shown
+from dashboards.list_routes import add_file, answered, exports, shown
 from dashboards.listing import Asked, BadListError, Column, FacetValue, Listing, Slice, asked
+from dashboards.people.guard import ForbiddenError, scope_of
+from dashboards.people.rights import Right
 from dashboards.view import address
 from koban.business_time import to_datetime
 from koban.search.document import PaymentDocument, Step
@@ -57,14 +58,14 @@ PAYMENTS = Listing(
 
 
 def routes(console: Console) -> APIRouter:
-    """The routes of payments. Without accounts, whoever reaches the console is an operator and may name a merchant."""
+    """The routes of payments. A merchant finds its own; the platform's people find all, and may name a merchant."""
     router = APIRouter()
     pages, search = console.pages, console.search
 
     @router.get("/payments")
     async def page(request: Request) -> Response:
         try:
-            wanted = Wanted(request.query_params)
+            wanted = Wanted(request)
             found, trouble = await wanted.found(search), ""
         except BadListError:
             return pages.error(request, 400, "error.cursor", title="error.bad", desk="payments")
@@ -75,29 +76,29 @@ def routes(console: Console) -> APIRouter:
         values["facets"] = _facets(request, wanted.query, found)
         return pages.page(request, "payments.html.j2", status=503 if trouble else 200, desk="payments", **values)
 
-    @router.get("/payments.json")
+    @router.get("/payments.json", dependencies=[exports(PAYMENTS)])
     async def listing(request: Request) -> Response:
         async def answer() -> Response:
-            return JSONResponse(_answer(await Wanted(request.query_params).found(search)))
+            return JSONResponse(_answer(await Wanted(request).found(search)))
 
         return await answered(answer)
 
     async def source(request: Request, ask: Asked) -> Slice:
-        return _slice(await Wanted(request.query_params).found(search, ask))
+        return _slice(await Wanted(request).found(search, ask))
 
     for form in FORMS:
         add_file(router, PAYMENTS, source, form)
 
     @router.get("/payments/{number}.json")
-    async def payment_data(number: str) -> Response:
-        document, status = await _document(search, number)
+    async def payment_data(request: Request, number: str) -> Response:
+        document, status = await _document(search, number, scope_of(request))
         if document is None:
             return JSONResponse({"error": "not found" if status == 404 else "the index does not answer"}, status)
         return JSONResponse(document | {"story": [_step(step) for step in document.get("story", [])]})
 
     @router.get("/payments/{number}")
     async def payment(request: Request, number: str) -> Response:
-        document, status = await _document(search, number)
+        document, status = await _document(search, number, scope_of(request))
         if document is None:
             text = "payment.missing" if status == 404 else "search.down"
             return pages.error(request, status, text, desk="payments")
@@ -109,20 +110,23 @@ def routes(console: Console) -> APIRouter:
 
 
 class Wanted:
-    """What an address asks for. Raises BadListError."""
+    """What an address asks for, within what a person may find. Raises BadListError, ForbiddenError."""
 
-    def __init__(self, parameters: QueryParams) -> None:
+    def __init__(self, request: Request) -> None:
+        parameters, scope = request.query_params, scope_of(request)
         self.ask = asked(parameters, PAYMENTS)
         self.text = parameters.get("q", "")[: CHARACTERS_MAX + 1]
         self.merchant = parameters.get("merchant", "")[:_ID_CHARACTERS_MAX]
+        if scope.merchant_id is not None and self.merchant not in {"", scope.merchant_id}:
+            raise ForbiddenError(Right.PAYMENTS_OF_ALL)
+        self.scope = Scope.of_merchant(self.merchant) if self.merchant and scope.merchant_id is None else scope
         self.query: Query = parse(self.text, time.time_ns() // 1000)
 
     async def found(self, search: PaymentSearch, ask: Asked | None = None) -> Found:
         """The answer, or that to another page of the same. Raises Transient, BadListError for a cursor."""
         ask = ask or self.ask
-        scope = Scope.of_merchant(self.merchant) if self.merchant else Scope.operator()
         try:
-            return await search.search(self.query, scope, size=ask.size, cursor=ask.cursor, sort=Sort(ask.sort))
+            return await search.search(self.query, self.scope, size=ask.size, cursor=ask.cursor, sort=Sort(ask.sort))
         except CursorError as error:
             raise BadListError(str(error)) from error
 
@@ -168,11 +172,11 @@ def _with(request: Request, query: Query) -> str:
     return address(request, q=query.text(), cursor=None)
 
 
-async def _document(search: PaymentSearch, number: str) -> tuple[dict[str, Any] | None, int]:
+async def _document(search: PaymentSearch, number: str, scope: Scope) -> tuple[dict[str, Any] | None, int]:
     if len(number) > _ID_CHARACTERS_MAX:
         return None, 404
     try:
-        document = await search.payment(number, Scope.operator())
+        document = await search.payment(number, scope)
     except Transient:
         return None, 503
     return document, 200 if document else 404

@@ -27,12 +27,14 @@ class Scope(msgspec.Struct, frozen=True):
     """Whose payments may be found. Made with ``of_merchant`` or ``operator``, never by leaving a name out."""
 
     merchant_id: str | None
+    store_ids: tuple[str, ...] = ()
+    """Only these stores of the merchant; empty for all."""
 
     @classmethod
-    def of_merchant(cls, merchant_id: str) -> Scope:
+    def of_merchant(cls, merchant_id: str, store_ids: tuple[str, ...] = ()) -> Scope:
         """One merchant's payments and nothing else."""
         assert merchant_id, "a merchant's scope names the merchant"
-        return cls(merchant_id)
+        return cls(merchant_id, store_ids)
 
     @classmethod
     def operator(cls) -> Scope:
@@ -100,14 +102,22 @@ def facet_chip(field: Field, word: str) -> Chip:
 
 def conditions(query: Query, scope: Scope) -> dict[str, list[Clause]]:
     """The filters of a query within a scope; every hit must pass all of them."""
-    filters: list[Clause] = []
-    if scope.merchant_id is not None:
-        filters.append({"term": {"merchant_id": scope.merchant_id}})
+    filters = within(scope)
     for field in Field:
         wanted = [chip for chip in query.chips if chip.field is field and not chip.negated]
         filters.extend(_together(field, wanted))
     unwanted = [_clause(chip) for chip in query.chips if chip.negated]
     return {"filter": filters, "must_not": unwanted} if unwanted else {"filter": filters}
+
+
+def within(scope: Scope) -> list[Clause]:
+    """The filters that a scope puts beside every query."""
+    filters: list[Clause] = []
+    if scope.merchant_id is not None:
+        filters.append({"term": {"merchant_id": scope.merchant_id}})
+    if scope.store_ids:
+        filters.append({"terms": {"store_id": list(scope.store_ids)}})
+    return filters
 
 
 def cursor_of(value: int, payment_id: str, sort: Sort = Sort.NEWEST) -> str:

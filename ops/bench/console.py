@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,9 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from ops.bench.console_load import Load
+from dashboards.people.roles import Role
+from dashboards.people.service import People
+from koban.settings import Settings
+from ops.bench.console_load import LET_IN_BY, Load
 from ops.bench.machine import describe
 from ops.bench.report import ROOT
+from ops.demo.people import BY, EVERYTHING
 from ops.demo.run import Plan, Say, run
 from ops.platform import Platform
 
@@ -49,7 +54,7 @@ def on_a_demo(seconds: float, say: Say) -> ConsoleReport:
             stop.wait(SETTLE_S)
             url = platform.site().settings.console_url
             say(f"{RATE_PER_S:.0f} requests/s for {seconds:.0f} s at {url}")
-            seen.append(readers(url, seconds))
+            seen.append(readers(url, seconds, _token(platform.site().settings)))
 
         plan = Plan(
             data_dir=platform.data_dir, seconds=None, tps=PAYMENTS_PER_S, seed=SEED, users=USERS, merchants=MERCHANTS,
@@ -67,10 +72,20 @@ def on(url: str, seconds: float) -> ConsoleReport:
     return report(readers(url, seconds), None)
 
 
-def readers(url: str, seconds: float) -> Load:
+def _token(settings: Settings) -> str:
+    """What lets the readers in, as the demo's operator."""
+    people = People.of(settings)
+    try:
+        return people.tokens.create(EVERYTHING, Role.OPERATOR, "bench", 1, BY)[0]
+    finally:
+        people.close()
+
+
+def readers(url: str, seconds: float, token: str = "") -> Load:
     """The readers, as a process of their own. Raises CalledProcessError when they can't reach the console."""
+    environ = os.environ | ({LET_IN_BY: token} if token else {})
     command = [sys.executable, "-m", "ops.bench.console_load", url, str(seconds), str(RATE_PER_S)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=seconds + GRACE_S, check=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=seconds + GRACE_S, env=environ, check=True)
     return msgspec.json.decode(done.stdout, type=Load)
 
 

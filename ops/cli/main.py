@@ -24,6 +24,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "jobs": ("ops.cli.jobs", "Submit and list the Flink jobs."),
     "lake": ("ops.cli.lake", "Check the lake's partitions."),
     "campaigns": ("ops.cli.campaigns", "Check and publish campaigns."),
+    "users": ("ops.cli.users", "Add, list, disable and reset the accounts of the console."),
+    "tokens": ("ops.cli.tokens", "Create, list and revoke API tokens."),
+    "audit": ("ops.cli.audit", "Show and verify the log of who changed and exported what."),
     "drill": ("ops.cli.drill", "Cause a fault on purpose, and prove that nothing was lost."),
     "bench": ("ops.cli.bench", "Measure a stage beside its peers."),
 }

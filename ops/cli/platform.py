@@ -14,12 +14,14 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
+from dashboards.people.service import People
 from koban.settings import Settings
 from ops.cli.screen import screen
-from ops.engines import roster
+from ops.engines import apps, roster
 from ops.engines.doctor import examine
 from ops.engines.fetch import FetchError
 from ops.platform import UP_S_MAX, Platform, PlatformError, Status
+from schemas.errors import Transient
 
 data_dir_option = click.option(
     "--data-dir",
@@ -49,9 +51,23 @@ def up(only: tuple[str, ...], extras: tuple[str, ...], no_apps: bool, timeout_s:
     """
     platform = _platform(data_dir)
     try:
-        platform.up(only, with_apps=not no_apps, extras=extras, timeout_s=timeout_s)
+        here = platform.up(only, with_apps=not no_apps, extras=extras, timeout_s=timeout_s)
     except (PlatformError, FetchError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+    if apps.CONSOLE in platform.site().components:
+        _tell_first_account(here)
+
+
+def _tell_first_account(here: Settings) -> None:
+    """The console lets nobody in until there is an account; brings its tables up to date on the way."""
+    people = People.of(here)
+    try:
+        if not people.accounts.count():
+            click.echo("nobody can sign in yet: koban users add NAME --role operator", err=True)
+    except Transient as error:
+        click.echo(f"{error}: the console lets nobody in until it does", err=True)
+    finally:
+        people.close()
 
 
 @click.command()

@@ -16,10 +16,13 @@ from koban.money import yen
 from koban.records import Campaign
 from koban.settings import Settings
 from ops.campaigns import publish
+from ops.demo import people
+from ops.demo.people import DemoPeople
 from ops.demo.probe import Probe
 from ops.engines.keeper import Health, read_report
 from ops.platform import Platform, PlatformError
 from ops.simulator import Summary, World
+from ops.simulator.population import Population
 from ops.simulator.topic import Progress, run_to_topic
 from ops.verify.checks import Check, Evidence
 from ops.verify.settled import verify
@@ -29,8 +32,9 @@ Say = Callable[[str], None]
 NEEDED_FOR_TRAFFIC = ("kafka", "opensearch", "gate", "ledger", "search_index")
 """Traffic starts when these are healthy; what comes up later reads from the beginning of its topics."""
 START_S_MAX = 600.0
-SHORT_WINDOWS = {"KOBAN_SEAL_WINDOW_S": "20", "KOBAN_SEAL_GRACE_S": "5"}
-"""Who watches a demo wants to see the books sealed; an hour is too long for that."""
+SHORT_WINDOWS = {"KOBAN_SEAL_WINDOW_S": "20", "KOBAN_SEAL_GRACE_S": "5", "KOBAN_SESSION_IDLE_S": "43200"}
+"""Who watches a demo wants to see the books sealed, an hour is too long for that; and only watches."""
+MERCHANT_ACCOUNTS = 2
 JOIN_S_MAX = 30.0
 BUDGET_YEN_PER_EVENT = 80
 """The pot of the demo's campaign: enough for roughly half of the payments that one watches."""
@@ -66,6 +70,7 @@ class Outcome:
     first_searchable_s: float | None = None
     rss_mb: float = 0.0
     problems: list[str] = field(default_factory=list)
+    people: DemoPeople | None = None
 
     @property
     def ok(self) -> bool:
@@ -80,6 +85,7 @@ class Outcome:
             "first_searchable_s": self.first_searchable_s,
             "rss_mb": self.rss_mb,
             "problems": self.problems,
+            "people": msgspec.to_builtins(self.people),
         }
 
 
@@ -109,8 +115,9 @@ def run(
     traffic = _Traffic(plan, settings, stop, say)
     traffic.start()
     try:
-        start_up.wait_for(("console",))
-        _announce(settings, say)
+        start_up.wait_for(("console", "mariadb"))
+        demo_people = people.make(settings, merchant_ids(plan, MERCHANT_ACCOUNTS))
+        _announce(settings, demo_people, say)
         start_up.wait_for(())
         if disturb is not None:
             disturb(stop)
@@ -123,7 +130,7 @@ def run(
         probe.stop()
         raise
     rss_mb = sum(component.rss_mb for component in platform.status())
-    outcome = Outcome(settings, summary, rss_mb=round(rss_mb, 1))
+    outcome = Outcome(settings, summary, rss_mb=round(rss_mb, 1), people=demo_people)
     if plan.check:
         say("traffic is over; comparing every store with an independent recomputation")
         outcome.checks = verify(settings, wait_s=120, on_wait=say)
@@ -149,6 +156,11 @@ def demo_campaign(plan: Plan, now_us: int) -> Campaign:
         cap_per_payment_minor=CASHBACK_CAP_YEN,
         budget_minor=max(1_000, int(plan.tps * horizon_s * BUDGET_YEN_PER_EVENT)),
     )
+
+
+def merchant_ids(plan: Plan, number: int) -> list[str]:
+    """The most popular merchants of the demo's world."""
+    return [merchant.id for merchant in Population(plan.seed, 2, plan.merchants).merchants[:number]]
 
 
 def counts(settings: Settings) -> dict[str, int]:
@@ -244,8 +256,12 @@ class _Traffic:
             self._say(f"{progress.sent:,} events sent, {progress.lag_ms:,.0f} ms behind their time")
 
 
-def _announce(settings: Settings, say: Say) -> None:
-    say(f"open  {settings.console_url}  — payments, balances, alerts and the campaign, live; search with /")
+def _announce(settings: Settings, made: DemoPeople, say: Say) -> None:
+    say(f"open  {made.link}")
+    say("      payments, balances, alerts and the campaign, live; search with /. The link signs in once, as demo")
+    say(f"      {settings.console_url}/sign-in  takes these, made for this demo:")
+    for account in made.accounts:
+        say(f"      {account.name:<16} {account.password}   {account.roles}")
     say("      the page Ledger: the trial balance, and every 20 s a seal a lane; koban ledger audit recomputes them")
     say(f"Flink {settings.flink_url}  — the jobs")
     say(f"Kafka {settings.kafka_bootstrap}  — send your own events with any client to the topic payments")

@@ -44,13 +44,15 @@ def url(world: World, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def look(browser: Any, url: str) -> Iterator[Callable[..., Any]]:
+def look(browser: Any, url: str, world: World) -> Iterator[Callable[..., Any]]:
     """Opens pages as a reader would. No page may raise, break its own policy, or ask another host for anything."""
     contexts: list[Any] = []
     faults: list[str] = []
 
-    def opened(path: str, *, expect: int = 200, **options: Any) -> Any:
+    def opened(path: str, *, expect: int = 200, signed_in: bool = True, **options: Any) -> Any:
         context = browser.new_context(viewport=WIDE, reduced_motion="reduce", **options)
+        if signed_in:
+            context.add_cookies([{"name": "koban_session", "value": world.session, "url": url}])
         context.set_default_timeout(TIMEOUT_MS)
         contexts.append(context)
         page = context.new_page()

@@ -21,6 +21,8 @@ PAGES = {
     "/alerts": 200,
     "/ledger": 200,
     "/operations": 200,
+    "/audit": 200,
+    "/account": 200,
     "/nowhere": 404,
 }
 LIVE = ("/", "/ledger", "/operations")

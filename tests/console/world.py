@@ -34,6 +34,7 @@ from schemas.errors import ReasonCode, Transient
 from sinks.alert_search import AlertPage
 from sinks.memory_book import MemoryBook
 from sinks.payment_search import Found
+from tests.unit.dashboards.people.world import World as PeopleWorld
 
 NOON_US = 1_763_780_400_000_000
 """2025-11-22 12:00 in Japan."""
@@ -54,6 +55,8 @@ class World:
         self.arrived = 8
         self.imbalance_minor = 0
         self.ledger_up = True
+        self.session = ""
+        """The cookie of somebody with every right of the platform's own people."""
         self.documents = [_document(at) for at in range(PAYMENTS)]
         self.alerts = [_alert(at) for at in range(70)]
 
@@ -310,8 +313,12 @@ def served(world: World, folder: Path) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        people = PeopleWorld(folder)
+        world.session = people.signed_in("kei", "operator", "auditor")
         app = create_app(
-            Settings.from_environ({"KOBAN_DATA_DIR": str(folder), "KOBAN_CONSOLE_URL": url}), world.sources()
+            Settings.from_environ({"KOBAN_DATA_DIR": str(folder), "KOBAN_CONSOLE_URL": url}),
+            world.sources(),
+            people.people,
         )
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

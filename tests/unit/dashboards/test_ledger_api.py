@@ -13,11 +13,13 @@ from fastapi import Depends, FastAPI, HTTPException
 from dashboards.api.app import create_api
 from dashboards.api.ledger import LedgerAnswers
 from dashboards.app import create_app
+from dashboards.people.roles import Role
 from koban.records import Balance
 from koban.settings import Settings
 from schemas.errors import Transient
 from sinks.memory_book import MemoryBook
 from sinks.testing import START_US, posted_entry
+from tests.unit.dashboards.people.world import SHELL, World
 
 AT_180 = "2023-11-14T22:13:20.000180Z"
 """START_US and 180 microseconds."""
@@ -27,12 +29,15 @@ LANES = 2
 class Client:
     """Asks an application, without a server in between."""
 
-    def __init__(self, api: FastAPI) -> None:
+    def __init__(self, api: FastAPI, headers: dict[str, str] | None = None) -> None:
         self._transport = httpx.ASGITransport(api)
+        self._headers = headers or {}
 
     def get(self, path: str) -> httpx.Response:
         async def ask() -> httpx.Response:
-            async with httpx.AsyncClient(transport=self._transport, base_url="http://127.0.0.1") as client:
+            async with httpx.AsyncClient(
+                transport=self._transport, base_url="http://127.0.0.1", headers=self._headers
+            ) as client:
                 return await client.get(path)
 
         return asyncio.run(ask())
@@ -184,11 +189,17 @@ def test_every_route_is_behind_the_guards(book: MemoryBook) -> None:
 
 def test_the_console_serves_it_and_says_when_mysql_is_down(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, lake_dir=tmp_path / "lake", mysql_url="mysql://koban@127.0.0.1:1/koban")
-    client = Client(create_app(settings))
+    world = World(tmp_path)
+    app = create_app(settings, people=world.people)
+    get(Client(app), "/v1/trial-balance", 401)
+    world.add("kei", "finance")
+    token, _ = world.people.tokens.create("kei", Role.FINANCE, "close", 1, SHELL)
+    client = Client(app, {"Authorization": f"Bearer {token}"})
     assert client.get("/v1/openapi.json").json()["servers"] == [{"url": "/v1"}]
     down = get(client, "/v1/trial-balance", 503)
     assert "MySQL" in down["detail"]
     assert get(client, "/v1/nowhere", 404)["title"] == "Not Found"
+    world.people.close()
 
 
 def test_every_route_and_answer_is_described(client: Client) -> None:

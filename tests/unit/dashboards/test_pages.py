@@ -22,6 +22,7 @@ from koban.settings import Settings
 from schemas.errors import Transient
 from sinks.alert_search import AlertPage, AlertSearch
 from sinks.payment_search import Found, PaymentSearch
+from tests.unit.dashboards.people.world import World
 
 NOON_US = 1_763_780_400_000_000
 XSS = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'"
@@ -72,14 +73,17 @@ def settings(folder: Path) -> Settings:
 
 
 class Console:
-    """A client of the console within the test's own event loop. Nothing is polled: the server's life is not begun."""
+    """A client within the test's own event loop, of somebody with every right of the platform's own people. Nothing is
+    polled: the server's life is not begun."""
 
     def __init__(self, runner: asyncio.Runner, folder: Path) -> None:
         self._runner = runner
         self._sources = sources(settings(folder))
-        self.app = create_app(settings(folder), self._sources)
+        self._world = World(folder)
+        self.app = create_app(settings(folder), self._sources, self._world.people)
         transport = httpx.ASGITransport(self.app)
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+        cookies = {"koban_session": self._world.signed_in("kei", "operator", "auditor")}
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", cookies=cookies)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self._runner.run(self._client.get(path, **more))
@@ -87,6 +91,7 @@ class Console:
     def close(self) -> None:
         self._runner.run(self._client.aclose())
         self._runner.run(self._sources.close())
+        self._world.people.close()
 
 
 @pytest.fixture

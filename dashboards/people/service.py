@@ -1,0 +1,165 @@
+"""People, as the console and the command line ask for them: one object over one database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dashboards.people import audit
+from dashboards.people.accounts import Accounts, Clock
+from dashboards.people.attempts import OF_ACCOUNT, OF_ADDRESS, Attempts, address_key
+from dashboards.people.audit import Actor
+from dashboards.people.credentials import Randomness, hashed, system_randomness
+from dashboards.people.database import Database
+from dashboards.people.passwords import Passwords
+from dashboards.people.roles import Person
+from dashboards.people.sessions import Lifetimes, Sessions
+from dashboards.people.tokens import Tokens
+from koban.settings import Settings
+from schemas.errors import Transient
+
+KNOWN_MAX = 10_000
+FRESH_S = 1.0
+"""A credential that was looked up so recently is not looked up again: a page asks for several things at once. Also how
+long a revocation from another process takes."""
+STALE_S = 900.0
+"""While the database does not answer, who was known so recently still reads; nobody changes anything."""
+
+
+class TooManyTriesError(Exception):
+    """Signing in was tried too often; ``wait_s`` says when to come back."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"try again in {wait_s:.0f} s")
+        self.wait_s = wait_s
+
+
+def system_clock() -> int:
+    """Now, in UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+class People:
+    """Who somebody is. Its methods block: call them from a thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        lifetimes: Lifetimes,
+        *,
+        passwords: Passwords | None = None,
+        clock: Clock = system_clock,
+        randomness: Randomness = system_randomness,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.randomness = randomness
+        self.accounts = Accounts(database, passwords or Passwords(), clock, randomness)
+        self.sessions = Sessions(database, lifetimes, clock, randomness)
+        self.tokens = Tokens(database, clock, randomness)
+        self._known = _Known(monotonic)
+        self._of_account, self._of_address = Attempts(OF_ACCOUNT), Attempts(OF_ADDRESS)
+
+    @classmethod
+    def of(cls, settings: Settings) -> People:
+        """People of a platform."""
+        return cls(Database(settings.mysql_url), Lifetimes(settings.session_s_max, settings.session_idle_s))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.database.close()
+
+    def sign_in(self, name: str, password: str, address: str, request_id: str) -> str | None:
+        """A session's secret id; None for a wrong name or password. Raises TooManyTriesError, BusyError, Transient."""
+        now_s = self.clock() / 1_000_000
+        wait_s = self._of_address.take(address_key(address), now_s)
+        wait_s = wait_s or self._of_account.take(hashed(name.lower()), now_s)
+        if wait_s:
+            raise TooManyTriesError(wait_s)
+        person = self.accounts.authenticated(name, password)
+        if person is None:
+            # The name is not recorded as it was typed: people type passwords into the wrong field.
+            self.record(Actor.nobody(request_id, address), "session:refused", hashed(name.lower())[:12], {})
+            return None
+        return self.sessions.open(person, address, "password", request_id)
+
+    def sign_in_by_code(self, code: str, address: str, request_id: str) -> str | None:
+        """The same by a link that is good once. Raises TooManyTriesError, Transient."""
+        if wait_s := self._of_address.take(address_key(address), self.clock() / 1_000_000):
+            raise TooManyTriesError(wait_s)
+        person = self.sessions.use_code(code)
+        return None if person is None else self.sessions.open(person, address, "link", request_id)
+
+    def by_session(self, secret: str, *, reads: bool) -> Person | None:
+        """Whose session it is. Raises Transient, but for somebody known a moment ago who only ``reads``."""
+        return self._known.person(hashed(secret), lambda: self.sessions.person(secret), reads=reads)
+
+    def by_token(self, secret: str, *, reads: bool) -> Person | None:
+        """Whose token it is. Raises Transient as ``by_session`` does."""
+        return self._known.person(hashed(secret), lambda: self.tokens.person(secret), reads=reads)
+
+    def sign_out(self, secret: str, by: Actor) -> None:
+        """Ends a session. Raises Transient."""
+        self.sessions.close(secret, by)
+        self._known.forget()
+
+    def sign_out_everywhere(self, person: Person, by: Actor) -> int:
+        """Ends all sessions of a person; gives how many there were. Raises Transient."""
+        closed = self.sessions.close_all(person, by)
+        self._known.forget()
+        return closed
+
+    def change_password(self, person: Person, old: str, new: str, by: Actor) -> None:
+        """One's own password; all sessions end. Raises TooManyTriesError, PasswordError, BusyError, Transient."""
+        if wait_s := self._of_account.take(hashed(person.name), self.clock() / 1_000_000):
+            raise TooManyTriesError(wait_s)
+        self.accounts.change_password(person, old, new, by)
+        self._known.forget()
+
+    def revoke_token(self, token_id: str, by: Actor, owner: str) -> None:
+        """Ends a token of one's own. Raises AccountError, Transient."""
+        self.tokens.revoke(token_id, by, owner=owner)
+        self._known.forget()
+
+    def record(self, actor: Actor, action: str, target: str, details: Mapping[str, Any]) -> None:
+        """Appends to the audit log what is done elsewhere than in these tables: before it is done. Raises Transient."""
+        with self.database.transaction() as session:
+            audit.append(session, actor, action, target, details, self.clock())
+
+
+class _Known:
+    """Who was looked up lately, by the hash of their credential; bounded."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._found: OrderedDict[str, tuple[float, Person]] = OrderedDict()
+        self._turn = threading.Lock()
+
+    def person(self, key: str, look_up: Callable[[], Person | None], *, reads: bool) -> Person | None:
+        now_s = self._monotonic()
+        with self._turn:
+            at_s, known = self._found.get(key, (-STALE_S, None))
+        if known is not None and now_s - at_s <= FRESH_S:
+            return known
+        try:
+            person = look_up()
+        except Transient:
+            if known is not None and reads and now_s - at_s <= STALE_S:
+                return known
+            raise
+        with self._turn:
+            self._found.pop(key, None)
+            if person is not None:
+                self._found[key] = (now_s, person)
+                while len(self._found) > KNOWN_MAX:
+                    self._found.popitem(last=False)
+        return person
+
+    def forget(self) -> None:
+        """Everybody: looked up again at their next request."""
+        with self._turn:
+            self._found.clear()
