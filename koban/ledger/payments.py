@@ -121,7 +121,8 @@ def payment_began_at_us(life: bytes) -> int | None:
 
 def judge_payment(fact: Fact, store: Store) -> Refusal | None:
     """PaymentCompleted, PaymentAuthorized: a payment begins once. One without an id can have no later events."""
-    payment_id = fact.correlation_id or fact.payment_id
+    # `fact.payment_id` without its call: every payment comes here.
+    payment_id = fact.correlation_id or (fact.aggregate_id if fact.aggregate == "payment" else None)
     if payment_id is None:
         return None
     key = f"{fact.body.wallet_id}/{payment_id}"
