@@ -35,7 +35,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     answers: bool = True
     """It says its answer itself; else only what it wrote is looked at."""
     speed: float = 1.0
-    """How many of the events it gets: slow contenders fewer, so that a run stays short. Rates are per event."""
+    """How many of the events it gets: slow contenders fewer, so that a run stays short, and one that is compiled as it
+    runs more. Rates are per event."""
     run_s_max: float = 180.0
     """A run that takes longer is given up."""
 

@@ -6,9 +6,11 @@ import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
+from koban.records import Balance
 from ops.bench.accounts import answer_of_records, digest_of_balances, opening_balances
 from ops.bench.contest import _turn
 from ops.bench.ledger import PARTS as LEDGER_PARTS
@@ -103,9 +105,9 @@ def test_opening_balances_sum_to_zero_in_each_lane_and_nobody_has_gained_anythin
     lanes: defaultdict[int, int] = defaultdict(int)
     values = []
     for lane, key, value in opening_balances(50, 4, 1_000):
-        record = json.loads(value)
-        assert record["account"] == key.decode()
-        lanes[lane] += record["posted_minor"] if record["account"].startswith("U.") else -record["posted_minor"]
+        record = msgspec.json.decode(value, type=Balance)
+        assert record.account == key.decode()
+        lanes[lane] += record.posted_minor if record.account.startswith("U.") else -record.posted_minor
         values.append(value)
     assert dict(lanes) == dict.fromkeys(range(4), 0)
     assert answer_of_records(values, 1_000) == digest_of_balances({})
