@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dashboards import health, jump, stream
+from dashboards import forms, health, jump, stream
 from dashboards.api.app import create_api
 from dashboards.api.ledger import LedgerAnswers
 from dashboards.console import Console
@@ -24,11 +24,10 @@ from dashboards.people.rights import Right
 from dashboards.people.routes import create_router
 from dashboards.people.service import People
 from dashboards.sources.catalogue import Sources, sources
+from dashboards.sources.jobs import Jobs
+from dashboards.sources.reports import Reports
 from dashboards.static_files import PREFIX, StaticFiles
 from koban.settings import Settings
-
-BODY_BYTES_MAX = 64 * 1024
-"""Of a form; nothing larger is sent here."""
 
 
 def create_app(
@@ -48,7 +47,15 @@ def create_app(
     files = StaticFiles()
     pages = Pages(files, DESKS)
     live = Live(asked.polled, pages.panel, {desk.name: desk.panels for desk in DESKS if desk.panels})
-    console = Console(settings, pages, live, asked.search, asked.alerts)
+    console = Console(
+        settings,
+        pages,
+        live,
+        asked.search,
+        asked.alerts,
+        asked.jobs or Jobs(settings),
+        asked.reports or Reports(settings),
+    )
     figures = health.Figures(live)
 
     @asynccontextmanager
@@ -61,13 +68,19 @@ def create_app(
         accounts.close()
 
     app = FastAPI(
-        title="Koban", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, max_body_size=BODY_BYTES_MAX
+        title="Koban",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        max_body_size=forms.BODY_BYTES_MAX,
     )
     app.state.console, app.state.people = console, accounts
     app.add_middleware(KnowsPeople, people=accounts)
     add_guards(app, settings, figures.seconds)
     app.mount(PREFIX, files, name="static")
-    api = create_api(LedgerAnswers(asked.book, settings.payment_partitions), [requires(Right.BOOKS_READ)])
+    answers = LedgerAnswers(asked.book, settings.payment_partitions)
+    api = create_api(answers, [requires(Right.BOOKS_READ)], asked.threads)
     app.mount("/v1", api)
     app.include_router(health.routes(figures), dependencies=[public])
     app.include_router(stream.routes(live, {desk.name: desk.right for desk in DESKS}))

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
 from dashboards.books import Books, books
 from dashboards.sources.index import IndexState
+from dashboards.sources.jobs import JobState
+from dashboards.sources.offsets import Offsets
 from dashboards.sources.platform import Component
+from dashboards.sources.reports import Report
 from dashboards.sources.topics import Newest, Seen
 from dashboards.sources.workers import Stage, imbalance_of
+from dashboards.standing import SILENT
+from dashboards.standing import STALE_S as STALE_S
+from dashboards.standing import Answer as Answer
+from dashboards.standing import Freshness as Freshness
+from dashboards.standing import freshness as freshness
+from dashboards.upkeep import LAG_S_WARN, StoreRow, broken, lag_of, stores
 from koban.events import Event, HoldEnded, Payment
 from koban.records import Alert, Balance, Campaign
 from koban.search.document import concerns
@@ -20,35 +29,21 @@ from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidEvent
 
 ROWS = 12
-STALE_S = 5.0
-"""A source whose last answer is older is behind, even if it is only slow."""
 LAG_RECORDS_WARN = 2_000
 CHECKPOINT_S_WARN = 60.0
+JOB_LAG_S_WARN = 30.0
+"""A job tells how far it has read with each checkpoint, and waits for late events before that."""
+UPKEEP = ("offsets", "flink", "mysql", "lake_files", "reports")
+"""Sources of the operations desk. One that a console does not ask is one that was never heard of."""
+STALE_S_OF = {"offsets": 10.0, "flink": 10.0, "reports": 10.0, "lake_files": 20.0}
+"""Some sources are asked more seldom."""
 
-State = Literal["ok", "empty", "behind", "down"]
 Tone = Literal["ok", "warn", "bad", "none"]
 T = TypeVar("T")
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What a source last said (None: nothing yet), when, and since when it has been silent."""
-
-    value: Any = None
-    at: float | None = None
-    down_since: float | None = None
-    reason: str = ""
-
-
-class Freshness(msgspec.Struct, frozen=True):
-    """How current a panel is: complete to an instant (s), or silent since one."""
-
-    state: State
-    at: float | None = None
-    since: float | None = None
-
-
 class Node(msgspec.Struct, frozen=True):
-    """A stage on the map. ``figures`` are (message key, value) pairs."""
+    """A stage on the map; None is what nobody says."""
 
     name: str
     tone: Tone
@@ -57,6 +52,13 @@ class Node(msgspec.Struct, frozen=True):
     p99_s: float | None = None
     checkpoint_age_s: float | None = None
     down_since: float | None = None
+    lag_s: float | None = None
+    """Since the oldest record that it has not read came in."""
+    p50_s: float | None = None
+    dead_letters: int | None = None
+    """Records that it rejected, and batches that it tried again, since the console first saw it."""
+    retries: int | None = None
+    flink: bool = False
 
 
 class Intake(msgspec.Struct, frozen=True):
@@ -112,6 +114,8 @@ class LetterRow(msgspec.Struct, frozen=True):
     stage: str
     producer: str
     origin: str
+    place: str
+    """Where the letter lies, as its page is addressed."""
 
 
 class Board(msgspec.Struct, frozen=True):
@@ -133,6 +137,10 @@ class Board(msgspec.Struct, frozen=True):
     components: dict[str, Component]
     troubles: dict[str, float]
     """What is behind or down, and since when; what the banner says."""
+    offsets: Offsets | None = None
+    jobs: dict[str, JobState] = {}
+    stores: list[StoreRow] = []
+    reports: dict[str, Report] = {}
     answers: Mapping[str, Answer] = {}
     """What other sources said, by their names."""
 
@@ -149,17 +157,22 @@ def board(
     """The page at an instant. Troubles that are known already keep the time since when."""
     others = others or {}
     stages: dict[str, Stage] = workers.value or {}
+    offsets: Offsets | None = others.get("offsets", SILENT).value
     newest: Newest = topics.value or Newest({}, {})
     records = newest.records
     found: IndexState | None = index.value
-    nodes = {node.name: node for node in _nodes(stages, newest)}
+    nodes = {node.name: node for node in _nodes(stages, offsets)}
     fresh = {
         "workers": freshness(now, workers),
         "topics": freshness(now, topics),
         "index": _index_freshness(now, index),
         "platform": freshness(now, platform),
-        **{name: freshness(now, answer) for name, answer in others.items()},
+        **{
+            name: freshness(now, others.get(name, SILENT), STALE_S_OF.get(name, STALE_S))
+            for name in {**dict.fromkeys(UPKEEP), **others}
+        },
     }
+    components: dict[str, Component] = platform.value or {}
     return Board(
         now=now,
         fresh=fresh,
@@ -177,19 +190,21 @@ def board(
         alerts=_latest_alerts(records.get("alerts", ())),
         letters=_rows(records.get("payments-dlq", ()), _letter_row),
         campaigns=_campaigns(records.get("campaigns", ()), records.get("cashback", ())),
-        components=platform.value or {},
-        troubles=_troubles(fresh, nodes, now, known_troubles or {}),
+        components=components,
+        troubles=_troubles(fresh, nodes, broken(components), now, known_troubles or {}),
+        offsets=offsets,
+        jobs=others.get("flink", SILENT).value or {},
+        stores=stores(
+            now,
+            fresh["index"],
+            found.payments if found else None,
+            others.get("mysql", SILENT),
+            others.get("lake_files", SILENT),
+            lag_of(offsets, "lake"),
+        ),
+        reports=others.get("reports", SILENT).value or {},
         answers=others,
     )
-
-
-def freshness(now: float, answer: Answer) -> Freshness:
-    """How current a source is: silent, late, or answering."""
-    if answer.down_since is not None:
-        return Freshness("down", at=answer.at, since=answer.down_since)
-    if answer.at is None:
-        return Freshness("empty")
-    return Freshness("behind" if now - answer.at > STALE_S else "ok", at=answer.at, since=answer.at)
 
 
 def _index_freshness(now: float, answer: Answer) -> Freshness:
@@ -201,23 +216,47 @@ def _index_freshness(now: float, answer: Answer) -> Freshness:
     return Freshness("behind" if now - complete_to > STALE_S else "ok", at=complete_to, since=complete_to)
 
 
-def _nodes(stages: Mapping[str, Stage], newest: Newest) -> Iterator[Node]:
+def _nodes(stages: Mapping[str, Stage], offsets: Offsets | None) -> Iterator[Node]:
     for stage in stages.values():
         if stage.name != "jobs":
-            yield _stage_node(stage)
+            yield _stage_node(stage, offsets)
             continue
         for job, running in stage.jobs.items():
-            age_s = stage.checkpoint_age_s.get(job)
-            late = age_s is not None and age_s > CHECKPOINT_S_WARN
-            tone: Tone = "bad" if not running or not stage.up else "warn" if late else "ok"
-            yield Node(job.replace("-", "_"), tone, checkpoint_age_s=age_s, down_since=stage.down_since)
+            yield _job_node(stage, job.replace("-", "_"), running, stage.checkpoint_age_s.get(job), offsets)
 
 
-def _stage_node(stage: Stage) -> Node:
-    lag = stage.lag_records or 0
-    late = lag > LAG_RECORDS_WARN or (lag > 0 and stage.rate_per_s == 0)
-    tone: Tone = "bad" if not stage.up else "warn" if late else "ok"
-    return Node(stage.name, tone, stage.rate_per_s, stage.lag_records, stage.p99_s, down_since=stage.down_since)
+def _stage_node(stage: Stage, offsets: Offsets | None) -> Node:
+    lag = lag_of(offsets, stage.name)
+    records, seconds = stage.lag_records or 0, lag.seconds if lag else 0.0
+    late = records > LAG_RECORDS_WARN or (records > 0 and (stage.rate_per_s == 0 or seconds > LAG_S_WARN))
+    return Node(
+        stage.name,
+        "bad" if not stage.up else "warn" if late else "ok",
+        rate_per_s=stage.rate_per_s,
+        lag_records=stage.lag_records if stage.up else lag.records if lag else None,
+        p99_s=stage.p99_s,
+        down_since=stage.down_since,
+        lag_s=lag.seconds if lag else None,
+        p50_s=stage.p50_s,
+        dead_letters=stage.dead_letters,
+        retries=stage.retries,
+    )
+
+
+def _job_node(stage: Stage, job: str, running: bool, age_s: float | None, offsets: Offsets | None) -> Node:
+    """A Flink job: its keeper says whether it runs, its consumer group how far it is. Its latency nobody measures."""
+    lag = lag_of(offsets, job)
+    late = (age_s is not None and age_s > CHECKPOINT_S_WARN) or (lag is not None and lag.seconds > JOB_LAG_S_WARN)
+    return Node(
+        job,
+        "bad" if not running or not stage.up else "warn" if late else "ok",
+        rate_per_s=lag.rate_per_s if lag and running else None,
+        lag_records=lag.records if lag else None,
+        checkpoint_age_s=age_s,
+        down_since=stage.down_since,
+        lag_s=lag.seconds if lag else None,
+        flink=True,
+    )
 
 
 def _intake(gate: Stage | None, newest: Newest) -> Intake | None:
@@ -290,6 +329,7 @@ def _letter_row(seen: Seen) -> LetterRow | None:
         stage=letter.stage,
         producer=letter.producer,
         origin=f"{letter.origin_topic}/{letter.origin_partition}@{letter.origin_offset}",
+        place=f"{seen.partition}:{seen.offset}",
     )
 
 
@@ -350,9 +390,14 @@ _campaign = msgspec.json.Decoder(Campaign)
 
 
 def _troubles(
-    fresh: Mapping[str, Freshness], nodes: Mapping[str, Node], now: float, known: Mapping[str, float]
+    fresh: Mapping[str, Freshness],
+    nodes: Mapping[str, Node],
+    components: Mapping[str, float],
+    now: float,
+    known: Mapping[str, float],
 ) -> dict[str, float]:
-    """Silent sources and stages that are down, late or stuck; each by the earliest time that is known of it."""
+    """What is silent, down, late or stuck: sources, stages, components; each by the earliest time known of it."""
     found = {name: each.since for name, each in fresh.items() if each.state in ("down", "behind")}
+    found |= {name: since or None for name, since in components.items()}
     found |= {node.name: node.down_since for node in nodes.values() if node.tone in ("bad", "warn")}
     return {name: since or known.get(name, now) for name, since in found.items()}

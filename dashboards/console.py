@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import APIRouter
 
 from dashboards.people.rights import Right
+from dashboards.sources.jobs import Jobs
+from dashboards.sources.reports import Reports
 from koban.settings import Settings
 from sinks.alert_search import AlertSearch
 from sinks.payment_search import PaymentSearch
@@ -25,6 +27,8 @@ class Console(NamedTuple):
     live: Live
     search: PaymentSearch
     alerts: AlertSearch
+    jobs: Jobs
+    reports: Reports
 
 
 class Desk(NamedTuple):

@@ -39,7 +39,22 @@ def span(seconds: float | None) -> str:
         return f"{round(seconds * 100) * 10} ms"
     if seconds < 99.95:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min"
+    if seconds < 5_970:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 172_800:
+        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    return f"{seconds // 86_400:.0f} d"
+
+
+def size(number_of_bytes: float | None) -> str:
+    """``512 MB``, ``1.3 GB``: in powers of ten."""
+    if number_of_bytes is None:
+        return ABSENT
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number_of_bytes >= factor:
+            value = number_of_bytes / factor
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+    return f"{number_of_bytes:.0f} B"
 
 
 def clock(at_s: float | None, zone: tzinfo = JST) -> str:
@@ -65,5 +80,5 @@ def polyline(values: list[float], width: int, height: int) -> str:
 
 
 FILTERS = {
-    "yen": yen, "count": count, "rate": rate, "span": span, "percent": percent, "polyline": polyline,
+    "yen": yen, "count": count, "rate": rate, "span": span, "size": size, "percent": percent, "polyline": polyline,
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from dashboards.live import Live
@@ -20,6 +20,7 @@ class Figures:
 
     def __init__(self, live: Live) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._live = live
         Gauge("koban_console_viewers", "Open live pages", registry=self.registry).set_function(lambda: live.viewers)
         self._up = Gauge("koban_console_source_up", "1 while the source answers", ["source"], registry=self.registry)
@@ -27,8 +28,36 @@ class Figures:
             "koban_http_request_seconds", "Time of a page", ["page"], buckets=SECONDS, registry=self.registry
         )
 
+        self._lag_records = Gauge(
+            "koban_group_lag_records",
+            "Offsets a consumer group has not read",
+            ["group", "topic"],
+            registry=self.registry,
+        )
+        self._lag_seconds = Gauge(
+            "koban_group_lag_seconds",
+            "Since the oldest record that a consumer group has not read was first seen",
+            ["group", "topic"],
+            registry=self.registry,
+        )
+        self._complete_to = Gauge(
+            "koban_store_complete_to_seconds",
+            "All that was recorded before is in the store; seconds since the epoch",
+            ["store"],
+            registry=self.registry,
+        )
+
     def text(self) -> bytes:
-        """All of them, as Prometheus reads them."""
+        """All of them, as Prometheus reads them. What nobody says any more is not told as if it still held."""
+        for gauge in (self._lag_records, self._lag_seconds, self._complete_to):
+            gauge.clear()
+        board = self._live.board
+        for lag in board.offsets.lags() if board.offsets and board.fresh["offsets"].state == "ok" else ():
+            self._lag_records.labels(lag.group, lag.topic).set(lag.records)
+            self._lag_seconds.labels(lag.group, lag.topic).set(lag.seconds)
+        for row in board.stores:
+            if row.fresh.at is not None:
+                self._complete_to.labels(row.name).set(row.fresh.at)
         for name, poller in self._live.pollers.items():
             self._up.labels(name).set(poller.down_since is None and poller.at is not None)
         return generate_latest(self.registry)

@@ -20,7 +20,20 @@ from starlette.datastructures import QueryParams
 from dashboards.view import address, toggled
 
 Kind = Literal[
-    "text", "mono", "wrap", "tag", "yen", "count", "moment", "status", "kinds", "number", "merchant", "wallet"
+    "text",
+    "mono",
+    "wrap",
+    "tag",
+    "yen",
+    "count",
+    "moment",
+    "status",
+    "kinds",
+    "number",
+    "merchant",
+    "wallet",
+    "letter",
+    "topic",
 ]
 """How a cell is shown (``cells.html.j2``), and what it is as data (``exports.py``). ``moment`` is UTC microseconds."""
 NUMBERS: frozenset[Kind] = frozenset({"yen", "count"})

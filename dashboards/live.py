@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from dashboards.view import View
 
 TICK_S = 1.0
 VIEWERS_MAX = 100
+
+_log = logging.getLogger("koban.console")
 
 Render = Callable[[str, View, Board, Series], str]
 
@@ -79,7 +82,11 @@ class Live:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.board = self._look(self.board.troubles)
+            try:
+                self.board = self._look(self.board.troubles)
+            except Exception:  # one answer that nobody expected must not freeze every page for good
+                _log.exception("the board can't be made of what the sources say")
+                continue
             self.series.add(self.board.now, self.board.nodes)
             self.ticks += 1
             async with self._ticked:

@@ -24,6 +24,13 @@ from dashboards.series import Series
 from dashboards.static_files import StaticFiles
 from dashboards.view import ZONES, View, address, remember, view_of
 
+STAGES = frozenset(
+    (
+        *("gate", "ledger", "seals", "book", "search_index", "alerts"),
+        *("fraud_patterns", "cashback", "volumes", "lake"),
+    )
+)
+"""Stages and jobs that have a text ``node.<name>``; others are shown by their names."""
 TEMPLATES = Path(__file__).parent / "templates"
 HTMX_CONFIG = json.dumps({"includeIndicatorCSS": False, "defaultTimeout": 10_000})
 """The style is in koban.css."""
@@ -50,6 +57,7 @@ class Pages:
             "static": files.address,
             "urlencode": urlencode,
             "desks": tuple(desks),
+            "stage_names": STAGES,
             "htmx_config": HTMX_CONFIG,
         }
 

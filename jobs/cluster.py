@@ -136,7 +136,14 @@ class Cluster:
     def stop_with_savepoint(self, job_id: str, folder_uri: str, timeout_s: float = 60.0) -> str:
         """Ends a run after writing all it knows to a new folder, and gives back where. Raises SavepointError."""
         body = {"targetDirectory": folder_uri, "drain": False}
-        trigger = self._answer(self._send("POST", f"/jobs/{job_id}/stop", json=body))["request-id"]
+        return self._savepoint(job_id, "stop", body, timeout_s)
+
+    def savepoint(self, job_id: str, folder_uri: str, timeout_s: float = 60.0) -> str:
+        """Writes all that a run knows to a new folder, and gives back where; it runs on. Raises SavepointError."""
+        return self._savepoint(job_id, "savepoints", {"target-directory": folder_uri, "cancel-job": False}, timeout_s)
+
+    def _savepoint(self, job_id: str, how: str, body: dict[str, object], timeout_s: float) -> str:
+        trigger = self._answer(self._send("POST", f"/jobs/{job_id}/{how}", json=body))["request-id"]
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             answer = self._get(f"/jobs/{job_id}/savepoints/{trigger}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from jobs.cluster import Progress
+from jobs.pages import Page, json_page, serve
 
 STAGE = "jobs"
 LIVE_S_MAX = 60.0
@@ -28,6 +27,7 @@ class HealthPages:
         """Job → what keeps it from running, where that is known."""
         self._shown_at = time.monotonic()
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         one = ("job",)
         self._up = Gauge("koban_job_running", "1 while all tasks of the job work.", one, registry=self.registry)
         self._submissions = Counter(
@@ -82,40 +82,20 @@ class HealthPages:
     def count_submission(self, name: str) -> None:
         self._submissions.labels(name).inc()
 
-    def page(self, path: str) -> tuple[int, str, bytes]:
+    def page(self, path: str) -> Page:
         """Status, content type and body of a page."""
         if path == "/metrics":
             return 200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self.registry)
         if path == "/-/ready":
             missing = [n for n, running in self._running.items() if not running and not self._held[n]]
             waiting = {name: self._why.get(name, "") for name in missing}
-            return _json(200 if self.ready else 503, {"ready": self.ready, "stage": STAGE, "waiting_for": waiting})
+            return json_page(200 if self.ready else 503, {"ready": self.ready, "stage": STAGE, "waiting_for": waiting})
         if path == "/-/live":
-            return _json(200 if self.live else 503, {"live": self.live, "stage": STAGE})
+            return json_page(200 if self.live else 503, {"live": self.live, "stage": STAGE})
         if path == "/-/version":
-            return _json(200, {"version": version("koban"), "stage": STAGE})
-        return _json(404, {"error": f"no page {path}"})
+            return json_page(200, {"version": version("koban"), "stage": STAGE})
+        return json_page(404, {"error": f"no page {path}"})
 
     def serve(self, port: int) -> ThreadingHTTPServer:
         """Serves the pages on loopback from a thread of their own; port 0 takes a free one."""
-        pages = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # the name that http.server calls
-                status, content_type, body = pages.page(self.path)
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's own name
-                """Nothing: health checks come every few seconds."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
-        return server
-
-
-def _json(status: int, content: dict[str, object]) -> tuple[int, str, bytes]:
-    return status, "application/json", json.dumps(content).encode()
+        return serve(self.page, port)

@@ -104,6 +104,18 @@ class WaitingRefund(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     asked_at_us: Microseconds
 
 
+class ReplayedLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter that somebody sent again; the newest record of its place counts."""
+
+    place: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,6}:[0-9]{1,18}\Z")]
+    """Partition and offset of the letter."""
+    sent_to: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+    event_id: Id
+    mended: bool
+    """Whether other bytes were sent than the letter holds."""
+    replayed_at_us: Microseconds
+
+
 class Legs(msgspec.Struct, frozen=True, kw_only=True):
     """Legs from one lane to another in the order of their entries; one record, since a leg alone is tiny."""
 
@@ -308,6 +320,7 @@ RECORD_TYPES: dict[str, Any] = {
     "fraud-signal": Signal,
     "alert": Alert,
     "campaign": Campaign,
+    "replayed-letter": ReplayedLetter,
     "seal": Seal,
     "seal-leaves": SealLeaves,
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+
+from streams.tracing.record import LogRecord as LogRecord
 
 POLL_MS = 500
 SILENT_POLLS_MAX = 60
@@ -16,24 +16,6 @@ SILENT_POLLS_MAX = 60
 
 class LogUnavailableError(Exception):
     """Kafka did not answer in time; the message says which topic was being read."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """A committed record. ``timestamp_ms`` is the Kafka timestamp: that of the raw event that caused it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: dict[str, bytes]
-
-    def header(self, name: str) -> str | None:
-        """A header as text, None when it is absent."""
-        value = self.headers.get(name)
-        return None if value is None else value.decode("utf-8", "replace")
 
 
 @contextmanager
@@ -95,7 +77,7 @@ def read_topics(bootstrap: str, topics: Sequence[str], since_ms: int | None = No
             for tp, records in batches.items():
                 for record in records:
                     if record.offset < ends[tp]:
-                        yield _record(record)
+                        yield LogRecord.of(record)
             done = {tp for tp in open_partitions if consumer.position(tp) >= ends[tp]}
             if done:
                 open_partitions -= done
@@ -114,15 +96,3 @@ def _seek(consumer: KafkaConsumer, ends: dict[TopicPartition, int], since_ms: in
         return starts
     found = consumer.offsets_for_times(dict.fromkeys(ends, since_ms))
     return {tp: found[tp].offset if found.get(tp) else end for tp, end in ends.items()}
-
-
-def _record(record: Any) -> LogRecord:
-    return LogRecord(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp,
-        record.key,
-        record.value,
-        dict(record.headers),
-    )

@@ -15,10 +15,10 @@ import msgspec
 import psutil
 
 from koban.settings import Settings
-from ops.engines import apps, keeper, rootless, roster, site
+from ops.engines import apps, rootless, roster, site
 from ops.engines.cache import exclusive
 from ops.engines.component import Component
-from ops.engines.keeper import Health
+from ops.engines.report import Health, State, read_report, report_file
 from ops.engines.site import Site
 from ops.engines.supervisor import KEEPER, Supervisor, configuration
 
@@ -107,7 +107,7 @@ class Platform:
         before = self.site().components if running else ()
         if not running:
             self._clear_leftovers()
-            keeper.report_file(self.data_dir).unlink(missing_ok=True)
+            report_file(self.data_dir).unlink(missing_ok=True)
             if site.load(self.data_dir) is None:  # the data directory was removed by hand; what belongs to it goes too
                 shutil.rmtree(rootless.system_folder(self.data_dir), ignore_errors=True)
         names = tuple(dict.fromkeys((*before, *wanted)))
@@ -116,6 +116,7 @@ class Platform:
         self._say(f"preparing {', '.join(new) or 'nothing new'} in {self.data_dir}")
         roster.prepare(here, new)
         site.save(here)
+        site.write_targets(here)
         self._supervisor.config_file.write_text(configuration(here, roster.components(here).values()), "utf-8")
         if not running:
             self._supervisor.launch({**os.environ, MARK: str(self.data_dir)})
@@ -130,7 +131,7 @@ class Platform:
         told = began
         healthy: set[str] = set()
         while True:
-            report = keeper.read_report(self.data_dir)
+            report = read_report(self.data_dir)
             states = report.components if report else {}
             for name in here.components:
                 if name not in healthy and name in states and states[name].health is Health.HEALTHY:
@@ -201,7 +202,7 @@ class Platform:
         """Every component of the site. Raises PlatformError when nothing was ever started here."""
         here = self.site()
         rows = self._supervisor.processes() if self.running else {}
-        report = keeper.read_report(self.data_dir) if rows else None
+        report = read_report(self.data_dir) if rows else None
         states = report.components if report else {}
         return [_status(here, part, rows.get(name), states.get(name)) for name, part in roster.components(here).items()]
 
@@ -217,7 +218,7 @@ def _marked(process: psutil.Process, data_dir: Path) -> bool:
     return False
 
 
-def _status(here: Site, part: Component, row: dict[str, Any] | None, state: keeper.State | None) -> Status:
+def _status(here: Site, part: Component, row: dict[str, Any] | None, state: State | None) -> Status:
     pid = row["pid"] if row else 0
     return Status(
         name=part.name,

@@ -48,6 +48,7 @@ ValueName = Literal[
     "fraud-signal",
     "alert",
     "campaign",
+    "replayed-letter",
     "seal",
     "seal-leaves",
     "bytes",

@@ -49,15 +49,21 @@ def place_of(url: str) -> dict[str, Any]:
     }
 
 
-def connect(url: str, isolation: Isolation = Isolation.READ_COMMITTED) -> Connection[Any]:
+def connect(
+    url: str,
+    isolation: Isolation = Isolation.READ_COMMITTED,
+    *,
+    connect_s_max: int = CONNECT_S_MAX,
+    answer_s_max: int = ANSWER_S_MAX,
+) -> Connection[Any]:
     """A connection to the database that a URL names. Raises Transient when it does not come about."""
     with transient():
         return pymysql.connect(
             **place_of(url),
             charset="utf8mb4",
-            connect_timeout=CONNECT_S_MAX,
-            read_timeout=ANSWER_S_MAX,
-            write_timeout=ANSWER_S_MAX,
+            connect_timeout=connect_s_max,
+            read_timeout=answer_s_max,
+            write_timeout=answer_s_max,
             init_command=f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}",
         )
 

@@ -21,7 +21,10 @@ from sinks.mysql import Isolation, connect, hang_up, transient
 
 CONNECTIONS_MAX = 8
 IDLE_MAX = 4
-WAIT_S_MAX = 5.0
+WAIT_S_MAX = 2.0
+CONNECT_S_MAX = 2
+ANSWER_S_MAX = 8
+"""Somebody waits for the answer: a server that hangs is given up sooner than by a worker."""
 
 _decode_entry = msgspec.json.Decoder(Entry).decode
 _decode_balance = msgspec.json.Decoder(Balance).decode
@@ -82,7 +85,7 @@ class MySqlBookQueries:
                 hang_up(connection)
             else:
                 return connection
-        return connect(self._url, Isolation.REPEATABLE_READ)
+        return connect(self._url, Isolation.REPEATABLE_READ, connect_s_max=CONNECT_S_MAX, answer_s_max=ANSWER_S_MAX)
 
     def balance_at(self, accounts: Sequence[str], at_us: int, axis: Axis) -> Amounts:
         """See ``BookQueries.balance_at``."""

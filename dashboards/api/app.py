@@ -25,12 +25,15 @@ from dashboards.api.ledger import (
     TrialBalance,
     instant_us,
 )
+from dashboards.sources.bounded import Bounded
 from koban.ledger.history import Axis
 from schemas.errors import Transient
 from sinks.book import STATEMENT_LINES_MAX, TooManyAccountsError
 
 RETRY_AFTER_S = 1
 STATEMENT_LINES = 50
+TRIAL_BALANCE_S_MAX = 8.0
+"""It sums over every account, of which there may be millions."""
 
 AccountName = Annotated[str, Path(min_length=3, max_length=160, examples=["U.w-1.money"])]
 OwnerName = Annotated[str, Path(min_length=3, max_length=80, examples=["U.w-1"])]
@@ -54,8 +57,11 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_api(answers: LedgerAnswers, guards: Sequence[Dependency] = ()) -> FastAPI:
-    """The API over ``answers``. Every route is behind ``guards``: dependencies that decide who may ask."""
+def create_api(answers: LedgerAnswers, guards: Sequence[Dependency] = (), threads: Bounded | None = None) -> FastAPI:
+    """The API over ``answers``, which are asked from ``threads``: a book that hangs is told within their limit.
+
+    Every route is behind ``guards``: dependencies that decide who may ask.
+    """
     api = FastAPI(
         title="Koban",
         version="1",
@@ -66,40 +72,42 @@ def create_api(answers: LedgerAnswers, guards: Sequence[Dependency] = ()) -> Fas
         responses=_PROBLEMS,
     )
     _add_problems(api)
-    _add_ledger(api, answers)
+    _add_ledger(api, answers, threads or Bounded("the book"))
     return api
 
 
-def _add_ledger(api: FastAPI, answers: LedgerAnswers) -> None:
+def _add_ledger(api: FastAPI, answers: LedgerAnswers, threads: Bounded) -> None:
     @api.get("/accounts/{account}/balance", tags=["ledger"])
-    def balance(account: AccountName) -> Balance:
+    async def balance(account: AccountName) -> Balance:
         """An account's balance now."""
-        return answers.balance(account)
+        return await threads.ask(lambda: answers.balance(account))
 
     @api.get("/accounts/{account}/balance-at", tags=["ledger"])
-    def balance_at(account: AccountName, at: Instant, axis: Axis = Axis.BUSINESS) -> BalanceAt:
+    async def balance_at(account: AccountName, at: Instant, axis: Axis = Axis.BUSINESS) -> BalanceAt:
         """An account's balance at an instant, in business time or in the time at which the ledger recorded it."""
-        return answers.balance_at(account, instant_us(at), axis)
+        at_us = instant_us(at)
+        return await threads.ask(lambda: answers.balance_at(account, at_us, axis))
 
     @api.get("/accounts/{account}/statement", tags=["ledger"])
-    def statement(account: AccountName, limit: Lines = STATEMENT_LINES, cursor: Cursor = None) -> Statement:
+    async def statement(account: AccountName, limit: Lines = STATEMENT_LINES, cursor: Cursor = None) -> Statement:
         """An account's lines with its balance after each, the last recorded first."""
-        return answers.statement(account, limit, cursor)
+        return await threads.ask(lambda: answers.statement(account, limit, cursor))
 
     @api.get("/owners/{owner}/balances", tags=["ledger"])
-    def balances_of(owner: OwnerName) -> OwnersBalances:
+    async def balances_of(owner: OwnerName) -> OwnersBalances:
         """The balances now of all accounts of a wallet (`U.…`), merchant (`M.…`) or campaign (`C.…`)."""
-        return answers.balances_of(owner)
+        return await threads.ask(lambda: answers.balances_of(owner))
 
     @api.get("/entries/{entry_id}", tags=["ledger"])
-    def entry(entry_id: EntryId) -> JournalEntry:
+    async def entry(entry_id: EntryId) -> JournalEntry:
         """One entry of the journal with its lines."""
-        return answers.entry(entry_id)
+        return await threads.ask(lambda: answers.entry(entry_id))
 
     @api.get("/trial-balance", tags=["ledger"])
-    def trial_balance() -> TrialBalance:
+    async def trial_balance() -> TrialBalance:
         """The whole book by kind of account, which sums to zero, and what is in flight between lanes."""
-        return answers.trial_balance()
+        await threads.ask(answers.complete_to_us)  # a book that is not there is told at once; its sums may take longer
+        return await threads.ask(answers.trial_balance, TRIAL_BALANCE_S_MAX)
 
 
 def _add_problems(api: FastAPI) -> None:

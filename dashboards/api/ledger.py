@@ -172,7 +172,7 @@ class LedgerAnswers:
         parts = self._parts(account)
         if not parts or not self._book.known(parts[0]):
             raise _never_posted(account)
-        complete_to_us = self._complete_to_us()
+        complete_to_us = self.complete_to_us()
         amounts = self._book.balance_at(parts, at_us, axis)
         return BalanceAt(
             account=account,
@@ -193,7 +193,7 @@ class LedgerAnswers:
         parts = self._parts(account)
         if not parts or not self._book.known(parts[0]):
             raise _never_posted(account)
-        complete_to_us = self._complete_to_us()
+        complete_to_us = self.complete_to_us()
         lines = self._book.statement(parts, limit + 1, before)
         return Statement(
             account=account,
@@ -221,7 +221,7 @@ class LedgerAnswers:
 
     def trial_balance(self) -> TrialBalance:
         """The whole book by kind of account."""
-        complete_to_us = self._complete_to_us()
+        complete_to_us = self.complete_to_us()
         kinds = [
             KindOfAccounts(kind=kind, accounts=accounts, lines=lines, debit_minor=debit)
             for kind, (accounts, lines, debit) in sorted(self._book.trial_balance().items())
@@ -240,7 +240,7 @@ class LedgerAnswers:
             return [account]
         return self._book.accounts(f"{account}@")
 
-    def _complete_to_us(self) -> int | None:
+    def complete_to_us(self) -> int | None:
         """The instant to which every lane is complete; None while a lane has not told yet."""
         marks = self._book.marks()
         if len(marks) < self._lanes:

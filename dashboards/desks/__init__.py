@@ -26,14 +26,13 @@ from dashboards.desks import alerts, audit, ledger, live, operations, payments
 from dashboards.people.rights import Right
 
 _NOW = ("banner", "kpis", "pace", "flow", "intake", "payments", "balances", "alerts", "campaigns")
-_OPERATIONS = ("banner", "flow", "intake", "components", "letters")
 
 DESKS: tuple[Desk, ...] = (
     Desk("live", "/", live.routes, Right.LIVE_READ, _NOW),
     Desk("payments", "/payments", payments.routes, Right.PAYMENTS_READ),
     Desk("alerts", "/alerts", alerts.routes, Right.ALERTS_READ),
     Desk("ledger", "/ledger", ledger.routes, Right.LEDGER_READ, ("banner", "books", "trial", "lanes", "seals")),
-    Desk("operations", "/operations", operations.routes, Right.OPERATIONS_READ, _OPERATIONS),
+    Desk("operations", "/operations", operations.routes, Right.OPERATIONS_READ, operations.PANELS),
     Desk("audit", "/audit", audit.routes, Right.AUDIT_READ),
 )
 """In the order of the rail."""

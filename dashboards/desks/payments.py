@@ -104,7 +104,8 @@ def routes(console: Console) -> APIRouter:
             return pages.error(request, status, text, desk="payments")
         story = [_step(step) for step in document.get("story", [])]
         whole = PaymentDocument.with_all_fields(document)
-        return pages.page(request, "payment.html.j2", payment=whole, story=story, desk="payments")
+        fresh = console.live.board.fresh["index"]
+        return pages.page(request, "payment.html.j2", payment=whole, story=story, fresh=fresh, desk="payments")
 
     return router
 

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
+from dashboards.forms import BadFormError, fields
 from dashboards.people import credentials
 from dashboards.people.audit import Actor
 from dashboards.people.rights import SESSION_ONLY, Right, may
@@ -31,6 +32,8 @@ READING = frozenset({"GET", "HEAD"})
 FORM_TOKEN = "csrf"  # noqa: S105  # the name of a field
 FORM_HEADER = "X-CSRF-Token"
 NEVER_RECORDED = frozenset({FORM_TOKEN, "password", "old_password", "new_password", "code"})
+HASHED = frozenset({"value"})
+VALUE_CHARACTERS_MAX = 300
 VISITOR_COOKIE = "koban_visitor"
 RETRY_AFTER_S = 3
 
@@ -206,8 +209,8 @@ async def check_form(request: Request, secret: str) -> None:
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host", ""):
         raise ForeignFormError("it comes from another origin")
-    given = request.headers.get(FORM_HEADER) or (await request.form()).get(FORM_TOKEN)
-    if not secret or not isinstance(given, str) or not credentials.is_form_token(secret, given):
+    given = request.headers.get(FORM_HEADER) or (await _fields(request)).get(FORM_TOKEN)
+    if not secret or not given or not credentials.is_form_token(secret, given):
         raise ForeignFormError("its token is missing or of another session")
 
 
@@ -235,16 +238,25 @@ def address_of(request: Request) -> str:
 
 async def _parameters(request: Request) -> dict[str, Any]:
     """What was asked for, without what nobody may read later."""
-    asked: dict[str, Any] = {name: value for name, value in request.query_params.items() if name not in NEVER_RECORDED}
-    if request.method not in READING and _is_form(request):
-        form = await request.form()
-        asked |= {name: str(value) for name, value in form.items() if name not in NEVER_RECORDED}
-    return {"path": request.url.path, "parameters": asked}
+    asked: dict[str, str] = dict(request.query_params)
+    if request.method not in READING:
+        asked |= await _fields(request)
+    kept = {name: _kept(name, value) for name, value in asked.items() if name not in NEVER_RECORDED}
+    return {"path": request.url.path, "parameters": kept}
 
 
-def _is_form(request: Request) -> bool:
-    kind = request.headers.get("content-type", "")
-    return kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
+def _kept(name: str, value: str) -> Any:
+    """A parameter as it is recorded. Long ones are known by their hash alone: they may hold anything of anybody."""
+    if name not in HASHED and len(value) <= VALUE_CHARACTERS_MAX:
+        return value
+    return {"sha256": credentials.hashed(value), "characters": len(value)}
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    try:
+        return await fields(request)
+    except BadFormError as error:
+        raise HTTPException(400, str(error)) from error
 
 
 def _target(request: Request) -> str:

@@ -17,6 +17,7 @@ class Right(StrEnum):
     PAYMENTS_OF_ALL = "payments:all"
     ALERTS_READ = "alerts:read"
     OPERATIONS_READ = "operations:read"
+    OPERATIONS_ACT = "operations:act"
     LISTS_EXPORT = "lists:export"
     BOOKS_READ = "books:read"
     AUDIT_READ = "audit:read"
@@ -33,6 +34,7 @@ ROLES: Mapping[Right, frozenset[Role]] = {
     Right.PAYMENTS_OF_ALL: _STAFF,
     Right.ALERTS_READ: frozenset({Role.FRAUD, Role.OPERATOR, Role.AUDITOR}),
     Right.OPERATIONS_READ: frozenset({Role.OPERATOR, Role.AUDITOR}),
+    Right.OPERATIONS_ACT: frozenset({Role.OPERATOR}),
     # Of the lists that a role may read, as a whole and to a file.
     Right.LISTS_EXPORT: frozenset(Role) - {Role.MARKETING},
     Right.BOOKS_READ: frozenset({Role.FRAUD, Role.FINANCE, Role.OPERATOR, Role.AUDITOR}),

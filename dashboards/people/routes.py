@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from dashboards.forms import fields
 from dashboards.people import guard
 from dashboards.people.accounts import AccountError
 from dashboards.people.entrance import asked, let_in, let_out, sign_in_page
@@ -33,6 +34,7 @@ from schemas.errors import Transient
 if TYPE_CHECKING:
     from dashboards.pages import Pages
 
+BODY_BYTES_MAX = 64 * 1024
 DAYS = 90
 """How long a token lasts unless somebody says otherwise."""
 DONE = {"password": "people.done_password", "revoked": "people.done_revoked"}
@@ -41,7 +43,7 @@ OWN = requires(Right.ACCOUNT_OWN)
 
 def create_router(pages: Pages, openid: OpenId) -> APIRouter:
     """All routes of people."""
-    router = APIRouter()
+    router = APIRouter(max_body_size=BODY_BYTES_MAX)
     _add_signing(router, pages, openid)
     if openid.is_on:
         add_openid(router, pages, openid)
@@ -63,8 +65,8 @@ def _add_signing(router: APIRouter, pages: Pages, openid: OpenId) -> None:
     @router.post("/sign-in", dependencies=[public])
     async def signed_in(request: Request) -> Response:
         await check_form(request, guard.visitor_secret(request))
-        form = await request.form()
-        name, password = str(form.get("name", "")), str(form.get("password", ""))
+        form = await fields(request)
+        name, password = form.get("name", ""), form.get("password", "")
         people, by = people_of(request), (guard.address_of(request), request.state.request_id)
         try:
             secret = await run_in_threadpool(people.sign_in, name, password, *by)
@@ -76,7 +78,7 @@ def _add_signing(router: APIRouter, pages: Pages, openid: OpenId) -> None:
             raise AccountsDownError from error
         if secret is None:
             return sign_in_page(pages, openid, request, 401, "people.wrong")
-        return await let_in(request, secret, str(form.get("next", "")))
+        return await let_in(request, secret, form.get("next", ""))
 
     @router.get("/sign-in/once", dependencies=[public])
     async def once(request: Request) -> Response:
@@ -109,8 +111,8 @@ def _add_account(router: APIRouter, pages: Pages) -> None:
 
     @router.post("/account/password", dependencies=[OWN])
     async def password(request: Request) -> Response:
-        form, people, person = await request.form(), people_of(request), person_of(request)
-        old, new = str(form.get("old_password", "")), str(form.get("new_password", ""))
+        form, people, person = await fields(request), people_of(request), person_of(request)
+        old, new = form.get("old_password", ""), form.get("new_password", "")
         try:
             await asked(people.change_password, person, old, new, actor_of(request))
         except TooManyTriesError:
@@ -125,8 +127,8 @@ def _add_account(router: APIRouter, pages: Pages) -> None:
 
     @router.post("/account/tokens", dependencies=[OWN])
     async def token(request: Request) -> Response:
-        form, people, person = await request.form(), people_of(request), person_of(request)
-        label, role, days = (str(form.get(name, "")) for name in ("label", "role", "days"))
+        form, people, person = await fields(request), people_of(request), person_of(request)
+        label, role, days = (form.get(name, "") for name in ("label", "role", "days"))
         try:
             wanted = person.name, Role(role), label, int(days or DAYS)
             secret, _ = await asked(people.tokens.create, *wanted, actor_of(request))

@@ -18,11 +18,22 @@ class Component(msgspec.Struct):
     reason: str = ""
     starts: int = 0
     pid: int = 0
+    failures: int = 0
+    """Deaths and hangs in a row; forgotten after a while in good health."""
+    since: float = 0.0
+    """Since when its health is what it is, in seconds since the epoch; 0 when the keeper does not say."""
+    resident_bytes: int = 0
+    """Memory of its process and all it started; 0 when not measured."""
 
     @property
     def restarts(self) -> int:
         """Starts after the first."""
         return max(0, self.starts - 1)
+
+    @property
+    def broken(self) -> bool:
+        """It was at work once and is not now; one that comes up for the first time is not broken."""
+        return self.health == "unhealthy" or (self.health != "healthy" and self.failures > 0)
 
 
 class _Report(msgspec.Struct):

@@ -30,6 +30,8 @@ BOOKS: dict[str, tuple[str, ...]] = {
 }
 """Metrics of ledger and sealer that the books' page shows, and their labels."""
 
+DEAD_LETTERS = "payments-dlq"
+
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]
 
@@ -49,6 +51,10 @@ class Stage(msgspec.Struct):
     jobs: dict[str, bool] = {}
     """Flink job → whether it runs; of the jobs' keeper."""
     checkpoint_age_s: dict[str, float] = {}
+    dead_letters: int | None = None
+    """Records that it rejected, since the console first saw its count."""
+    retries: int | None = None
+    """Batches that it tried again, since then."""
     imbalance_minor: int | None = None
     figures: dict[str, dict[tuple[str, ...], int]] = {}
     """Metric of the books → its labels' values in the order of `BOOKS` → the figure."""
@@ -141,6 +147,8 @@ class History:
             totals=_by_label(now, "koban_outcomes_total", "outcome"),
             jobs={job: value > 0 for job, value in _by_label(now, "koban_job_running", "job").items()},
             checkpoint_age_s=dict(_by_label(now, "koban_job_checkpoint_age_seconds", "job")),
+            dead_letters=_sum(now, "koban_records_out_total", "topic", DEAD_LETTERS),
+            retries=_sum(now, "koban_batch_retries_total"),
             imbalance_minor=_imbalance(now),
             figures=_of_books(now),
         )
@@ -188,6 +196,17 @@ def _records(figures: Samples) -> float:
 def _lag(figures: Samples) -> int | None:
     lags = [value for (name, _), value in figures.items() if name == "koban_consumer_lag_records"]
     return int(sum(lags)) if lags else None
+
+
+def _sum(figures: Samples, metric: str, label: str = "", value: str = "") -> int | None:
+    """A metric over all its labels, or those with one label's value; 0 for a stage that counts but never had any."""
+    found = [
+        number
+        for (name, labels), number in figures.items()
+        if name == metric and (not label or (label, value) in labels)
+    ]
+    counts = any(name.startswith("koban_batch_seconds") for name, _ in figures)
+    return int(sum(found)) if found or counts else None
 
 
 def _imbalance(figures: Samples) -> int | None:

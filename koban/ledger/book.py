@@ -25,9 +25,9 @@ from koban.ledger.lives import Store
 from koban.ledger.payments import asked_minor
 from koban.ledger.postings import lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
+from koban.ledger.reservations import Reservations
 from koban.ledger.slots import Slot, State
 from koban.ledger.steps import STEPS, Note, began_at_us
-from koban.ledger.waiting import WaitingRefunds
 from koban.records import Breach, Leg, Posting, WaitingRefund
 
 ROUTES_MAX = 500_000
@@ -35,8 +35,8 @@ ROUTES_MAX = 500_000
 IN_FLIGHT_FAMILY = "in_flight"
 CURRENCY = "JPY"
 """What the books are kept in."""
-RESERVED, OVER_LIMIT = "reserved", "over_limit"
-"""Words behind an event's id, for entries that follow from it in another owner's lane."""
+OVER_LIMIT = "over_limit"
+"""Behind an event's id: the entry by which what a wallet had no room for was put aside."""
 _FREE = Use.FREE
 _GIVE_BACK = frozenset(
     (
@@ -54,7 +54,8 @@ class Book:
         self.lane = lane
         self.store = Store() if store is None else store
         """What is known of the lane's payments, transfers and withdrawals."""
-        self.waiting = WaitingRefunds()
+        self._reservations = Reservations(self.posted, self._follow)
+        self.waiting = self._reservations.waiting
         """Refunds that wait for the money of the lane's merchants."""
         self._queues = self.waiting.queues
         self._decided: list[tuple[Posting, str]] = []
@@ -128,7 +129,7 @@ class Book:
             breaches = unknown + breaches
         if self._queues:
             for line in lines:
-                self._serve(line.account, fact.occurred_at_us, event_id)
+                self._reservations.serve(line.account, fact.occurred_at_us, event_id)
         return Posting(
             entry_id=event_id,
             event_id=event_id,
@@ -144,7 +145,7 @@ class Book:
         slot = self._slots.get(leg.account) or self._route(leg.account)
         assert slot.lane == self.lane, f"a leg on {leg.account} came to lane {self.lane}, it belongs to {slot.lane}"
         if leg.reference_id is not None:
-            self._arrive_for_refund(leg, slot)
+            self._reservations.arrive(leg, slot.state.account)
             if leg.claim_minor:
                 return None
         self._count_in_flight(-leg.debit_minor, leg.occurred_at_us, leg.event_id)
@@ -152,10 +153,10 @@ class Book:
         if code is not None and self._spilled(code, slot, -leg.debit_minor, leg):
             code = None
         if self._queues:
-            self._serve(slot.state.account, leg.occurred_at_us, leg.event_id)
+            self._reservations.serve(slot.state.account, leg.occurred_at_us, leg.event_id)
         return code
 
-    # --- refunds, and the money they wait for
+    # --- refunds
 
     def _ask_for_refund(self, fact: Fact) -> Posting:
         """Claims the money in the merchant's lane; the entry has no lines."""
@@ -171,44 +172,10 @@ class Book:
                 amount_minor=fact.body.amount_minor,
                 asked_at_us=fact.occurred_at_us,
             )
-            self._claim(slot, refund, fact.occurred_at_us, fact.event_id)
+            self._reservations.claim(refund, fact.occurred_at_us, fact.event_id)
         else:
             self._send(fact, slot, 0, fact.body.amount_minor)
         return self._record(fact, ())
-
-    def _claim(self, slot: Slot, refund: WaitingRefund, at_us: int, cause: str) -> None:
-        """Reserves a refund's money, or puts it behind those that wait already."""
-        if slot.state.account in self.waiting or slot.state.posted_minor < refund.amount_minor:
-            self.waiting.add(refund)
-        else:
-            self._reserve(refund, at_us, cause)
-
-    def _serve(self, account: str, at_us: int, cause: str) -> None:
-        """Reserves what waits for a merchant's money, in its order, as far as the money goes."""
-        while (refund := self.waiting.first(account)) is not None and self.posted(account) >= refund.amount_minor:
-            self.waiting.remove(refund)
-            self._reserve(refund, at_us, cause)
-
-    def _reserve(self, refund: WaitingRefund, at_us: int, cause: str, *, unfunded: bool = False) -> None:
-        """The merchant's side of a refund that was asked for, `cause` being the event that made it possible."""
-        at_us = max(at_us, refund.asked_at_us)
-        breaches = (Breach(code=BreachCode.REFUND_NOT_FUNDED, account=refund.account),) if unfunded else ()
-        kept = refund.account.removesuffix(".payable") + ".refund_reserved"
-        lines = (Line(refund.account, refund.amount_minor), Line(kept, -refund.amount_minor))
-        entry_id = f"{refund.event_id}:{RESERVED}"
-        self._follow(
-            Posting(
-                entry_id=entry_id,
-                event_id=refund.event_id,
-                event_type="RefundRequested",
-                payment_id=refund.payment_id,
-                occurred_at_us=at_us,
-                lines=lines,
-                breaches=breaches,
-                reference_id=refund.refund_id,
-            ),
-            cause,
-        )
 
     def _with_refund_ended(self, fact: Fact, lines: tuple[Line, ...]) -> tuple[Line, ...]:
         """The whole reservation is used up: what the refund does not give back is the merchant's again."""
@@ -217,34 +184,11 @@ class Book:
         account = payable(body)
         slot = self._slots.get(account) or self._route(account)
         if slot.lane == self.lane:
-            self._end_waiting(account, fact.payment_id, body.refund_id, fact.occurred_at_us, fact.event_id)
+            self._reservations.end(account, fact.payment_id, body.refund_id, fact.occurred_at_us, fact.event_id)
         if not kept:
             return lines
         given = tuple(line for line in lines if line.account != reserved(body))
         return (Line(reserved(body), asked), *given, Line(account, -kept))
-
-    def _arrive_for_refund(self, leg: ArrivedLeg, slot: Slot) -> None:
-        assert leg.reference_id is not None
-        if leg.claim_minor:
-            refund = WaitingRefund(
-                event_id=leg.event_id,
-                payment_id=leg.payment_id or "",
-                refund_id=leg.reference_id,
-                account=slot.state.account,
-                amount_minor=leg.claim_minor,
-                asked_at_us=leg.occurred_at_us,
-            )
-            self._claim(slot, refund, leg.occurred_at_us, leg.event_id)
-        elif self._queues:
-            account = slot.state.account.removesuffix(".refund_reserved") + ".payable"
-            self._end_waiting(account, leg.payment_id, leg.reference_id, leg.occurred_at_us, leg.event_id)
-
-    def _end_waiting(self, account: str, payment_id: str | None, refund_id: str, at_us: int, cause: str) -> None:
-        """A refund that reached the wallet waits no more: its merchant pays, funds or not, and the entry says so."""
-        refund = self.waiting.find(account, payment_id, refund_id)
-        if refund is not None:
-            self.waiting.remove(refund)
-            self._reserve(refund, at_us, cause, unfunded=True)
 
     # --- caps
 

@@ -157,10 +157,27 @@ class Store(dict[str, bytes]):
             del keys[-limit:]
             if not keys:
                 del self._days[day]
-            forgotten += sum(self._bury(key, began_at) for key in portion)
+            forgotten += self._bury(portion, began_at)
             limit -= len(portion)
             if limit <= 0:
                 break
+        return forgotten
+
+    def _bury(self, keys: list[str], began_at: BeganAt) -> int:
+        """Not what is open, or began later: that will be put again, or was, and stands on another day too."""
+        began_max_us = self.clock_us - self.keep_us
+        generation_min, changed, forgotten = self._generation_min(self.clock_us), self._changed, 0
+        for key in keys:
+            life = self.get(key)
+            began_at_us = None if life is None else began_at(key, life)
+            if began_at_us is None or began_at_us > began_max_us:
+                continue
+            del self[key]
+            changed[key] = None
+            forgotten += 1
+            generation, stone = self._generation_of(began_at_us), tombstone_of(key)
+            if generation >= generation_min and self.tombstones.add(generation, stone):
+                self._buried.setdefault(generation, []).append(stone)
         return forgotten
 
     def _drop(self) -> int | None:
@@ -170,19 +187,6 @@ class Store(dict[str, bytes]):
         self.tombstones.drop_before(oldest)
         self._dropped_before = oldest
         return oldest
-
-    def _bury(self, key: str, began_at: BeganAt) -> bool:
-        """Not what is open, or began later: that will be put again, or was, and stands on another day too."""
-        life = self.get(key)
-        began_at_us = None if life is None else began_at(key, life)
-        if began_at_us is None or not self.is_over(began_at_us):
-            return False
-        del self[key]
-        self._changed[key] = None
-        generation, stone = self._generation_of(began_at_us), tombstone_of(key)
-        if generation >= self._generation_min(self.clock_us) and self.tombstones.add(generation, stone):
-            self._buried.setdefault(generation, []).append(stone)
-        return True
 
     # --- restoring
 

@@ -68,8 +68,9 @@ class Payment(msgspec.Struct, array_like=True, gc=False):
     @property
     def began_at_us(self) -> int | None:
         """When a payment began of which nothing is open any more, neither its hold nor a refund; None of another."""
-        is_open = self.state is State.AUTHORIZED or any(refund.parts for refund in self.refunds)
-        return None if is_open else self.at_us
+        if self.state is State.AUTHORIZED or (self.refunds and any(refund.parts for refund in self.refunds)):
+            return None
+        return self.at_us
 
     @property
     def left_minor(self) -> int:

@@ -48,10 +48,7 @@ class Tombstones:
         found = self._generations.get(generation)
         if found is None:
             found = self._generations[generation] = _Generation()
-        if stone in found:
-            return False
-        found.add(stone)
-        return True
+        return found.add(stone)
 
     def restore(self, generation: int, stones: bytes) -> None:
         """Takes over tombstones of a copy, each for the first time."""
@@ -66,45 +63,53 @@ class Tombstones:
 
 
 class _Generation:
-    __slots__ = ("_buckets", "count")
+    __slots__ = ("_buckets", "_mask", "count")
 
     def __init__(self) -> None:
         self._buckets = [b""]
+        self._mask = 1
+        """As many bits as it takes to number the next bucket."""
         self.count = 0
 
     def __contains__(self, stone: bytes) -> bool:
-        bucket = self._buckets[self._place(stone)]
-        at = bucket.find(stone)
-        while at > 0 and at % BYTES:  # across two others
-            at = bucket.find(stone, at + 1)
-        return at >= 0
+        return _is_in(stone, self._buckets[self._place(stone)])
 
     def __iter__(self) -> Iterator[bytes]:
         return (bucket[at : at + BYTES] for bucket in self._buckets for at in range(0, len(bucket), BYTES))
 
-    def add(self, stone: bytes) -> None:
-        self._buckets[self._place(stone)] += stone
+    def add(self, stone: bytes) -> bool:
+        buckets = self._buckets
+        place = self._place(stone)
+        bucket = buckets[place]
+        if _is_in(stone, bucket):
+            return False
+        buckets[place] = bucket + stone
         self.count += 1
-        if self.count > IN_BUCKET * len(self._buckets):
+        if self.count > IN_BUCKET * len(buckets):
             self._split()
+        return True
 
     def _place(self, stone: bytes) -> int:
         """By as many of the lowest bits as there are buckets for; one that there is not yet has another stand in."""
-        buckets = len(self._buckets)
-        mask = (1 << buckets.bit_length()) - 1
+        mask = self._mask
         place = int.from_bytes(stone, "big") & mask
-        return place if place < buckets else place & (mask >> 1)
+        return place if place < len(self._buckets) else place & (mask >> 1)
 
     def _split(self) -> None:
         """Adds a bucket, and gives it what is its own of the one that stood in for it."""
-        new = len(self._buckets)
-        old = new ^ (1 << (new.bit_length() - 1))
-        bucket = self._buckets[old]
-        self._buckets[old] = b""
-        self._buckets.append(b"")
-        parts: dict[int, list[bytes]] = {old: [], new: []}
-        for at in range(0, len(bucket), BYTES):
-            stone = bucket[at : at + BYTES]
-            parts[self._place(stone)].append(stone)
-        for place, stones in parts.items():
-            self._buckets[place] = b"".join(stones)
+        buckets = self._buckets
+        new = len(buckets)
+        bit = (self._mask + 1) >> 1
+        old = new ^ bit
+        bucket = buckets[old]
+        stones = [bucket[at : at + BYTES] for at in range(0, len(bucket), BYTES)]
+        buckets[old] = b"".join([stone for stone in stones if not int.from_bytes(stone, "big") & bit])
+        buckets.append(b"".join([stone for stone in stones if int.from_bytes(stone, "big") & bit]))
+        self._mask = (1 << (new + 1).bit_length()) - 1
+
+
+def _is_in(stone: bytes, bucket: bytes) -> bool:
+    at = bucket.find(stone)
+    while at > 0 and at % BYTES:  # across two others
+        at = bucket.find(stone, at + 1)
+    return at >= 0

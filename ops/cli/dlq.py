@@ -20,11 +20,11 @@ from rich.table import Table
 from rich.text import Text
 
 from koban.business_time import JST, to_datetime
-from ops import dead_letters
 from ops.cli.screen import screen
-from ops.dead_letters import DeadLettersUnavailableError, Fate, Letter, NoSuchLetterError, Place, Replay
 from ops.platform import settings
 from schemas.errors import ReasonCode
+from streams import dead_letters
+from streams.dead_letters import DeadLettersUnavailableError, Fate, Letter, NoSuchLetterError, Place, Replay
 
 _ADVICE = "Start the platform with `koban up`, or name its brokers with KOBAN_KAFKA_BOOTSTRAP."
 _SHOWN_CHARACTERS_MAX = 4_000
@@ -159,7 +159,7 @@ def replay(
     replays = [dead_letters.judge(l, _mended(l, edit, fields), now_ms, configured) for l in letters]  # noqa: E741
     good = [replay for replay in replays if replay.fate is Fate.VALID]
     if good and not dry_run:
-        _asked(lambda: dead_letters.send(configured, good))
+        _asked(lambda: dead_letters.send(configured, good, now_ms * 1_000))
     _report(replays, sent=not dry_run, as_json=as_json)
     sys.exit(0 if len(good) == len(replays) else 1)
 
@@ -232,7 +232,7 @@ def _summary(letter: Letter) -> dict[str, Any]:
     about = letter.about
     return {
         "place": str(letter.place),
-        "at": to_datetime(letter.at_us).astimezone(JST).isoformat(timespec="milliseconds"),
+        "at": _time(letter.at_us),
         "reason_code": "" if about is None else about.reason_code.value,
         "reason": "not a dead letter's headers" if about is None else about.reason,
         "stage": "" if about is None else about.stage,
@@ -240,7 +240,12 @@ def _summary(letter: Letter) -> dict[str, Any]:
         "origin": "" if about is None else f"{about.origin_topic}/{about.origin_partition}:{about.origin_offset}",
         "bytes": len(letter.value or b""),
         "masked": letter.masked,
+        "replayed_at": "" if letter.replayed is None else _time(letter.replayed.replayed_at_us),
     }
+
+
+def _time(at_us: int) -> str:
+    return to_datetime(at_us).astimezone(JST).isoformat(timespec="milliseconds")
 
 
 def _contents(letter: Letter) -> dict[str, Any]:
@@ -280,7 +285,7 @@ def _table(letters: list[Letter]) -> Table:
         row = _summary(letter)
         at = to_datetime(letter.at_us).astimezone(JST)
         reason = Text.assemble((row["reason_code"], "bold"), f" {safe(row['reason'])}")
-        size = f"{row['bytes']:,}" + (" masked" if row["masked"] else "")
+        size = f"{row['bytes']:,}" + (" masked" if row["masked"] else "") + (" replayed" if row["replayed_at"] else "")
         table.add_row(
             row["place"], f"{at:%m-%d %H:%M:%S}", reason, Text(safe(row["producer"])), Text(safe(row["origin"])), size
         )

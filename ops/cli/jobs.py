@@ -6,15 +6,14 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 from rich.table import Table
 
-from jobs import holds
-from jobs.catalogue import JOBS, checkpoints_dir
+from jobs import control, holds
+from jobs.catalogue import JOBS
 from jobs.cluster import Cluster, ClusterUnreachableError, Run, SavepointError
 from ops.cli.screen import screen
 from ops.engines import flink, site
@@ -22,7 +21,6 @@ from ops.platform import settings
 
 _NAMES = click.Choice([job.name for job in JOBS])
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-_ENDED_S_MAX = 60.0
 
 
 @click.group()
@@ -65,30 +63,36 @@ def submit(names: tuple[str, ...]) -> None:
 def stop(name: str, savepoint: bool) -> None:
     """Stop a job and keep it stopped until `koban jobs submit`, which goes on where it stopped."""
     with _cluster() as cluster:
-        holds.hold(settings(), name)
-        run = next((run for run in cluster.runs() if run.active and run.name == name), None)
-        if run is None:
-            click.echo(f"{name} is not running, and stays so.")
-            return
-        if savepoint:
-            try:
-                place = cluster.stop_with_savepoint(run.job_id, checkpoints_dir(settings(), name).absolute().as_uri())
-            except SavepointError as error:
-                holds.release(settings(), name)
-                raise click.ClickException(f"{name} runs on: {error}") from error
-            click.echo(f"{name} stopped; it goes on from {place}")
-            return
-        cluster.cancel(run.job_id)
-        _wait_until_ended(cluster, run.job_id)
-        click.echo(f"{name} stopped; it goes on from its newest checkpoint")
+        was_running = control.active(cluster, name) is not None
+        try:
+            place = control.stop(settings(), cluster, name, with_savepoint=savepoint)
+        except SavepointError as error:
+            raise click.ClickException(f"{name} runs on: {error}") from error
+        except control.StillEndingError as error:
+            raise click.ClickException(f"{error}; see `koban jobs list`") from error
+    if not was_running:
+        click.echo(f"{name} is not running, and stays so.")
+    else:
+        click.echo(f"{name} stopped; it goes on from {place or 'its newest checkpoint'}")
 
 
-def _wait_until_ended(cluster: Cluster, job_id: str) -> None:
-    deadline = time.monotonic() + _ENDED_S_MAX
-    while any(run.active and run.job_id == job_id for run in cluster.runs()):
-        if time.monotonic() > deadline:
-            raise click.ClickException(f"it is still ending after {_ENDED_S_MAX:.0f} s; see `koban jobs list`")
-        time.sleep(0.2)
+@jobs.command("savepoint")
+@click.argument("name", type=_NAMES)
+def write_savepoint(name: str) -> None:
+    """Write down all that a running job knows; it runs on."""
+    with _cluster() as cluster:
+        try:
+            click.echo(control.savepoint(settings(), cluster, name))
+        except (control.NotRunningError, SavepointError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@jobs.command()
+@click.argument("name", type=_NAMES)
+def resume(name: str) -> None:
+    """Let a stopped job go on: the keeper submits it from where it stopped."""
+    control.resume(settings(), name)
+    click.echo(f"{name} goes on as soon as the keeper has submitted it; see `koban jobs list`")
 
 
 @contextmanager

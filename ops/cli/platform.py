@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dashboards.people.service import People
+from dashboards.sources import reports
 from koban.settings import Settings
 from ops.cli.screen import screen
 from ops.engines import apps, roster
@@ -139,7 +140,11 @@ def logs(name: str, follow: bool, lines: int, data_dir: Path | None) -> None:
 @json_option
 def doctor(data_dir: Path | None, as_json: bool) -> None:
     """Say what is wrong with this machine or platform, and what mends it; the exit code is 0 when nothing is."""
-    findings = examine(_platform(data_dir).data_dir)
+    began = time.monotonic()
+    folder = _platform(data_dir).data_dir
+    findings = examine(folder)
+    checks = [reports.Checked(name=f.name, ok=f.ok, detail=f.detail, mend=f.mend) for f in findings]
+    reports.write(folder, "doctor", time.monotonic() - began, checks)
     ok = all(finding.ok for finding in findings)
     if as_json:
         click.echo(json.dumps({"ok": ok, "checks": msgspec.to_builtins(findings)}, ensure_ascii=False))

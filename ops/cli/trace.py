@@ -13,9 +13,9 @@ from rich.table import Table
 from koban.business_time import JST, to_datetime
 from koban.money import yen
 from ops.cli.screen import screen
-from ops.payment_trace import Trace
 from ops.payment_trace import trace as follow
 from ops.platform import settings
+from streams.tracing.story import Trace
 
 
 @click.command()

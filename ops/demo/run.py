@@ -19,7 +19,7 @@ from ops.campaigns import publish
 from ops.demo import people
 from ops.demo.people import DemoPeople
 from ops.demo.probe import Probe
-from ops.engines.keeper import Health, read_report
+from ops.engines.report import Health, read_report
 from ops.platform import Platform, PlatformError
 from ops.simulator import Summary, World
 from ops.simulator.population import Population

@@ -18,9 +18,10 @@ import msgspec
 import psutil
 
 from koban.settings import Settings
-from ops.engines import child, keeper, lock, mariadb, site
+from ops.engines import child, lock, mariadb, site
 from ops.engines.cache import cache_dir
 from ops.engines.fetch import repository_url
+from ops.engines.report import REPORT_AGE_S_MAX, read_report
 from ops.engines.rootless import engine_user
 from ops.platform import Platform, leftovers
 
@@ -204,9 +205,9 @@ def _stopped(platform: Platform) -> list[Finding]:
 
 
 def _running(platform: Platform) -> list[Finding]:
-    report = keeper.read_report(platform.data_dir)
+    report = read_report(platform.data_dir)
     age_s = time.time() - report.at if report else float("inf")
-    ok = age_s <= keeper.REPORT_AGE_S_MAX
+    ok = age_s <= REPORT_AGE_S_MAX
     findings = [
         Finding(
             name="keeper",

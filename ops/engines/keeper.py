@@ -22,6 +22,8 @@ from threading import Event
 import msgspec
 
 from ops.engines.component import Component, NotReadyError
+from ops.engines.keeper_pages import KeeperPages, resident_bytes
+from ops.engines.report import Health, Report, State, read_report, report_file
 from ops.engines.supervisor import Supervisor
 
 log = logging.getLogger("koban.keeper")
@@ -31,8 +33,6 @@ TICK_CALM_S = 1.0
 """Between two looks while everything is healthy."""
 REPORT_S = 5.0
 """The report is written when something changed, and this often."""
-REPORT_AGE_S_MAX = 30.0
-"""An older report says nothing of now: the keeper is gone or can't keep up."""
 PROBE_STARTING_S = 0.5
 PROBE_HEALTHY_S = 5.0
 BACKOFF_FIRST_S = 1.0
@@ -42,44 +42,11 @@ CALM_S = 60.0
 ASKED_FOR = -1
 
 
-class Health(enum.StrEnum):
-    """How a component is."""
-
-    WAITING = "waiting"
-    """Not started: something it needs is not healthy yet, or its back-off runs."""
-    STARTING = "starting"
-    HEALTHY = "healthy"
-    UNHEALTHY = "unhealthy"
-    """It was healthy, lives, and gives no good answer."""
-
-
 class Action(enum.StrEnum):
     """What to do with a component now."""
 
     START = "start"
     STOP = "stop"
-
-
-class State(msgspec.Struct, kw_only=True):
-    """What the keeper knows of a component; times are seconds of the keeper's clock."""
-
-    health: Health = Health.WAITING
-    reason: str = ""
-    """Why it is not healthy."""
-    failures: int = 0
-    """Deaths and hangs in a row; the back-off grows with them."""
-    starts: int = 0
-    pid: int = 0
-    """0: none; ``ASKED_FOR``: asked of supervisord and not seen yet."""
-    not_before: float = 0.0
-    well_at: float = 0.0
-    """Last good answer, or the start."""
-    calm_since: float = 0.0
-
-    @property
-    def restarts(self) -> int:
-        """Starts after the first."""
-        return max(0, self.starts - 1)
 
 
 def backoff_s(failures: int) -> float:
@@ -152,27 +119,6 @@ class Watch:
         return Action.START
 
 
-class Report(msgspec.Struct, kw_only=True):
-    """``run/state.json``: written by the keeper, read by ``koban status`` and ``koban up``."""
-
-    at: float
-    """Wall clock, s UTC."""
-    keeper_pid: int
-    components: dict[str, State]
-
-
-def report_file(data_dir: Path) -> Path:
-    return data_dir / "run" / "state.json"
-
-
-def read_report(data_dir: Path) -> Report | None:
-    """The keeper's last report, or None."""
-    try:
-        return msgspec.json.decode(report_file(data_dir).read_bytes(), type=Report)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
 class Keeper:
     """All components of one platform."""
 
@@ -188,12 +134,17 @@ class Keeper:
         self._pool = ThreadPoolExecutor(max(4, len(components)))
         self._probes: dict[str, tuple[int, Future[str | None]]] = {}
         self._probe_at: dict[str, float] = dict.fromkeys(components, 0.0)
+        self._pages = KeeperPages()
+        self._measured_at = -REPORT_S
+        self._known_health: dict[str, Health] = {n: w.state.health for n, w in self._watches.items() if w.state.since}
         self._shown: object = None
         self._shown_at = 0.0
         self._ended = Event()
 
-    def run(self) -> None:
-        """Watches until told to end."""
+    def run(self, port: int = 0) -> None:
+        """Watches until told to end; its own pages are on ``port``."""
+        with suppress(OSError):  # a taken port must not keep the platform down
+            self._pages.serve(port)
         signal.signal(signal.SIGTERM, lambda *_: self._ended.set())
         signal.signal(signal.SIGINT, lambda *_: self._ended.set())
         while not self._ended.is_set():
@@ -220,7 +171,22 @@ class Keeper:
             if alive and not watch.component.once:
                 self._probe(now, watch, row["pid"])
             self._act(watch, watch.on_process(now, row["pid"], alive=alive, may_start=self._may_start(watch)))
-        self._write_report(now)
+        self._measure(now)
+        states = {name: watch.state for name, watch in self._watches.items()}
+        self._pages.show(states)
+        self._write_report(now, states)
+
+    def _measure(self, now: float) -> None:
+        """Notes when a component's health changed, and now and then how much memory each takes."""
+        for name, watch in self._watches.items():
+            if self._known_health.get(name) is not watch.state.health:
+                self._known_health[name] = watch.state.health
+                watch.state.since = time.time()
+        if now - self._measured_at >= REPORT_S:
+            self._measured_at = now
+            sizes = resident_bytes(watch.state.pid for watch in self._watches.values() if watch.state.pid > 0)
+            for watch in self._watches.values():
+                watch.state.resident_bytes = sizes.get(watch.state.pid, 0)
 
     def _may_start(self, watch: Watch) -> bool:
         needs = [name for name in watch.component.after if name in self._watches]
@@ -252,12 +218,11 @@ class Keeper:
         elif now >= self._probe_at[name]:
             self._probes[name] = (pid, self._pool.submit(_ask, watch.component))
 
-    def _write_report(self, now: float) -> None:
+    def _write_report(self, now: float, states: dict[str, State]) -> None:
         shown = {name: (w.state.health, w.state.reason, w.state.starts) for name, w in self._watches.items()}
         if shown == self._shown and now - self._shown_at < REPORT_S:
             return
         self._shown, self._shown_at = shown, now
-        states = {name: watch.state for name, watch in self._watches.items()}
         report = Report(at=time.time(), keeper_pid=os.getpid(), components=states)
         path = report_file(self._data_dir)
         fresh = path.with_suffix(".json.new")
@@ -281,7 +246,7 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     here = site.load(Path(os.environ["KOBAN_DATA_DIR"]))
     assert here is not None, "started by `koban up`, after platform.json was written"
-    Keeper(here.data_dir, roster.components(here)).run()
+    Keeper(here.data_dir, roster.components(here)).run(here.ports.get("keeper", 0))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ ENDPOINTS: dict[str, str] = {
 }
 """Port name → the setting that says where it is."""
 
-INNER_PORTS = ("kafka-controller", "flink-rpc", "opensearch-transport")
-"""Ports that only the engines themselves use."""
+INNER_PORTS = ("kafka-controller", "flink-rpc", "opensearch-transport", "keeper")
+"""Ports that only the engines themselves use, and that of the keeper's own pages."""
 
 FOR_LIFE = ("KOBAN_PAYMENT_PARTITIONS",)
 """Settings that a data directory keeps from its first start on."""
@@ -98,6 +98,19 @@ def save(site: Site) -> None:
     fresh = path.with_suffix(".json.new")
     fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     fresh.chmod(0o600)
+    fresh.rename(path)
+
+
+def write_targets(site: Site) -> None:
+    """Writes ``run/targets.json``: where each process has its ``/metrics``, as Prometheus reads it."""
+    ports = {**site.metrics_ports, "console": site.ports["console"]}
+    if "keeper" in site.ports:
+        ports["keeper"] = site.ports["keeper"]
+    chosen = {name: port for name, port in ports.items() if name in site.components or name == "keeper"}
+    targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"process": name}} for name, port in chosen.items()]
+    path = site.run / "targets.json"
+    fresh = path.with_suffix(".json.new")
+    fresh.write_text(json.dumps(targets, indent=1) + "\n", "utf-8")
     fresh.rename(path)
 
 

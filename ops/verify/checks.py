@@ -93,7 +93,8 @@ class Evidence:
     @cached_property
     def lives(self) -> lives.Lives:
         """What the ledger must have made of the events. A replay comes long after its event, so all come last."""
-        return lives.judge_all((*self.valid, *self.replays))
+        settings = self.settings
+        return lives.judge_all((*self.valid, *self.replays), settings.payment_partitions, settings.ledger_late_days)
 
     @cached_property
     def waiting(self) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Which events the ledger must have refused, and what refunds must have come to: told again by plain dictionaries.
 
-Shares nothing with the ledger but the names of the rules. Events are judged in the order in which the ledger read them.
+Shares nothing with the ledger but the names of the rules and the lanes. Events are judged in the order in which the
+ledger read them.
 """
 
 from __future__ import annotations
@@ -10,14 +11,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from schemas.partitioning import lane_of
+
 Event = dict[str, Any]
 Tenders = list[tuple[tuple[str, str], int]]
 """((kind, lot), yen) in spend order."""
 
 _REFUND_DAYS, _REFUND_PARTS = 365, 50
+_FORGOTTEN = {
+    "PaymentCaptured": "hold_ended", "PaymentVoided": "hold_ended", "AuthorizationExpired": "hold_ended",
+    "PaymentCanceled": "cancel_too_late", "RefundRequested": "refund_too_late", "RefundCompleted": "refund_ended",
+}  # fmt: skip
+"""What an event is told when all is over with its payment for longer than anything may be late."""
 _DAY_US = 86_400_000_000
 _JST = timezone(timedelta(hours=9))
 _WITH_LOT = ("voucher", "points_ltd", "card")
+_STEPS = ("Payment", "Refund", "Transfer", "Withdrawal", "AuthorizationExpired", "PointsExpired")
+"""What the types of events that a lane's clock goes by begin with."""
 _HOLD_ENDS = ("PaymentCaptured", "PaymentVoided", "AuthorizationExpired")
 _TRANSIT_ENDS = {
     "TransferAccepted": "transfer", "TransferDeclined": "transfer", "TransferExpired": "transfer",
@@ -36,19 +46,45 @@ class _Payment:
     """What each refund asked for."""
     completed: set[str] = field(default_factory=set)
 
+    @property
+    def is_open(self) -> bool:
+        return self.state == "held" or self.completed != self.refunds.keys()
+
 
 @dataclass
 class Lives:
-    """What became of the events: `refused` is event id → rule, `asked_minor` completed refund → what it asked for."""
+    """What became of the events: `refused` is event id → rule, `asked_minor` completed refund → what it asked for.
 
+    A wallet's lane goes by the latest time of what it took in, and forgets by it: `late_days` beyond a refund's time.
+    """
+
+    lanes: int
+    late_days: int = 35
     refused: dict[str, str] = field(default_factory=dict)
     asked_minor: dict[str, int] = field(default_factory=dict)
     _payments: dict[tuple[str, str], _Payment] = field(default_factory=dict)
     _transits: dict[tuple[str, str, str], list[Any]] = field(default_factory=dict)
     _expired: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _clocks: dict[int, int] = field(default_factory=dict)
 
     def judge(self, event: Event) -> str | None:
         """The rule that the event breaks; None, and the event takes effect, when it breaks none."""
+        rule = self._judge(event)
+        if rule is None and event["event_type"].startswith(_STEPS):
+            lane = lane_of(event["body"]["wallet_id"], self.lanes)
+            self._clocks[lane] = max(self._clocks.get(lane, 0), event["occurred_at_us"])
+        return rule
+
+    def _is_past(self, event: Event, at_us: int) -> bool:
+        """Whether what was at an instant is forgotten in the event's lane, if nothing of it is open."""
+        clock_us = self._clocks.get(lane_of(event["body"]["wallet_id"], self.lanes), 0)
+        return at_us + (_REFUND_DAYS + self.late_days) * _DAY_US <= clock_us
+
+    def _is_known(self, event: Event, began_at_us: int, *, is_open: bool) -> bool:
+        """Whether what began earlier is in the way of an event that begins it."""
+        return is_open or not self._is_past(event, began_at_us) or self._is_past(event, event["occurred_at_us"])
+
+    def _judge(self, event: Event) -> str | None:
         kind = event["event_type"]
         if kind == "PointsExpired":
             body = event["body"]
@@ -67,8 +103,10 @@ class Lives:
         what = [body.get(name) for name in ("receiver_wallet_id", "kind", "amount_minor")] + [body.get("fee_minor", 0)]
         if kind not in _TRANSIT_ENDS:
             if key in self._transits:
-                return f"{word}_exists"
-            self._transits[key] = [what, False]
+                _, ended, at_us = self._transits[key]
+                if self._is_known(event, at_us, is_open=not ended):
+                    return f"{word}_exists"
+            self._transits[key] = [what, False, event["occurred_at_us"]]
             return None
         found = self._transits.get(key)
         if found is None:
@@ -86,7 +124,7 @@ class Lives:
         key = (str(body["wallet_id"]), str(payment_id))
         payment = self._payments.get(key)
         if kind in ("PaymentCompleted", "PaymentAuthorized"):
-            if payment is not None:
+            if payment is not None and self._is_known(event, payment.at_us, is_open=payment.is_open):
                 return "payment_exists"
             if payment_id is not None:
                 state = "paid" if kind == "PaymentCompleted" else "held"
@@ -94,6 +132,8 @@ class Lives:
             return None
         if payment is None:
             return "unknown_payment"
+        if not payment.is_open and self._is_past(event, payment.at_us):
+            return _FORGOTTEN[kind]
         if kind in _HOLD_ENDS:
             return _end_hold(payment, event)
         if kind == "RefundCompleted":
@@ -146,12 +186,13 @@ class Lives:
 
     def _has_expired(self, event: Event, split: dict[tuple[str, str], int]) -> bool:
         wallet, at_us = event["body"]["wallet_id"], event["occurred_at_us"]
-        return any(self._expired.get((wallet, *tender), at_us + 1) <= at_us for tender in split)
+        expired = [self._expired[lot] for tender in split if (lot := (wallet, *tender)) in self._expired]
+        return any(since_us <= at_us or self._is_past(event, since_us) for since_us in expired)
 
 
-def judge_all(events: Iterable[Event]) -> Lives:
+def judge_all(events: Iterable[Event], lanes: int, late_days: int = 35) -> Lives:
     """Judges events in the order in which the ledger read them, each for the first time."""
-    lives = Lives()
+    lives = Lives(lanes, late_days)
     for event in events:
         rule = lives.judge(event)
         if rule is not None:
@@ -176,7 +217,9 @@ def _end_hold(payment: _Payment, event: Event) -> str | None:
         return "above_hold"
     if _summed(_tenders(body)) != _summed(payment.shares):
         return "tenders_differ"
-    payment.state, payment.at_us = "paid" if captured else "ended", event["occurred_at_us"]
+    payment.state = "paid" if captured else "ended"
+    if event["event_type"] == "PaymentCaptured":
+        payment.at_us = event["occurred_at_us"]
     taken: Tenders = []
     for tender, amount in payment.shares:
         taken.append((tender, min(amount, captured)))

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from streams.transport.outbox import WritingBatch
 
@@ -24,6 +24,7 @@ class StageMetrics:
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self.progress_at = time.monotonic()
         """Monotonic seconds of the last batch done, or list of records restored."""
         self._in = Counter("koban_records_in", "Records worked on", ["stage", "topic"], registry=registry)

@@ -14,6 +14,7 @@ from tests.console.world import World, served
 
 CHROMIUM = os.environ.get("KOBAN_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 TIMEOUT_MS = 20_000
+HERE = ("http://127.0.0.1:", "data:")
 WIDE = {"width": 1440, "height": 1000}
 
 
@@ -58,7 +59,7 @@ def look(browser: Any, url: str, world: World) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(f"{path}: {error}"))
         page.on("console", lambda told: _policy(path, told, faults))
-        page.on("request", lambda sent: sent.url.startswith((url, "data:")) or faults.append(f"{path} asks {sent.url}"))
+        page.on("request", lambda sent: sent.url.startswith(HERE) or faults.append(f"{path} asks {sent.url}"))
         answer = page.goto(url + path)
         assert answer is not None
         assert answer.status == expect

@@ -1,11 +1,13 @@
 """Renews the pictures of README and docs: ``python -m tests.console.screenshots URL [FOLDER]``.
 
-The console at URL is one that runs, at best during a demo, so that the pictures show what is really there.
+The console at URL is one that runs, at best during a demo, so that the pictures show what is really there. URL may be a
+link that signs in.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,20 +24,18 @@ SETTLED_MS = 4_000
 
 def main(url: str, folder: Path) -> list[Path]:
     """Every page in English and light, and in Japanese and dark; gives the files written."""
+    place = urlsplit(url)
+    site = f"{place.scheme}://{place.netloc}"
     written = []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        for language, theme in LOOKS:
-            context = browser.new_context(viewport=WIDE, reduced_motion="reduce", locale=language)
-            context.set_default_timeout(TIMEOUT_MS)
-            page = context.new_page()
-            for name, path in PAGES.items():
-                written.append(
-                    picture(
-                        page, f"{url}{path}?lang={language}&theme={theme}", folder / f"{name}-{language}-{theme}.png"
-                    )
-                )
-            context.close()
+        context = browser.new_context(viewport=WIDE, reduced_motion="reduce")
+        context.set_default_timeout(TIMEOUT_MS)
+        page = context.new_page()
+        page.goto(url)
+        for (language, theme), (name, path) in product(LOOKS, PAGES.items()):
+            file = folder / f"{name}-{language}-{theme}.png"
+            written.append(picture(page, f"{site}{path}?lang={language}&theme={theme}", file))
         browser.close()
     return written
 
@@ -51,5 +51,5 @@ def picture(page: Page, address: str, file: Path) -> Path:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3) or urlsplit(sys.argv[1]).scheme not in ("http", "https"):
         sys.exit(f"{__doc__}")
-    for each in main(sys.argv[1].rstrip("/"), Path(sys.argv[2]) if len(sys.argv) == 3 else FOLDER):
+    for each in main(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) == 3 else FOLDER):
         print(each)  # noqa: T201  # the answer

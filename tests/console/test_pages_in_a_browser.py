@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.console.relay import relayed
 from tests.console.world import PAYMENTS, World, number_of, wait_until
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
@@ -105,16 +106,20 @@ def test_a_selection_outlives_what_arrives(look: Look, world: World) -> None:
     assert page.inner_text("tr[aria-selected=true] .number") == chosen
 
 
-def test_a_page_says_that_it_is_cut_off(look: Look, world: World) -> None:
-    """When the stream breaks the page says so, and when it comes back the page goes on."""
-    page = look("/?lang=en")
-    page.wait_for_selector("koban-live[data-begun]")
-    page.context.set_offline(True)
-    page.evaluate("document.querySelector('koban-live').source.onerror()")
-    page.wait_for_selector("text=Live updates are interrupted")
-    page.context.set_offline(False)
-    page.evaluate("document.querySelector('koban-live').source.onopen()")
-    page.wait_for_selector("text=Live updates are interrupted", state="hidden")
+def test_a_page_says_that_it_is_cut_off(look: Look, world: World, url: str) -> None:
+    """When the wire breaks the page says so and keeps what it shows; when it is back the page goes on by itself."""
+    with relayed(url) as relay:
+        page = look("/ledger?lang=en")
+        page.goto(f"{relay.url}/?lang=en")
+        page.wait_for_selector("koban-live[data-begun]")
+        relay.cut()
+        page.wait_for_selector("text=Live updates are interrupted")
+        assert page.query_selector("[data-panel=payments] tbody tr") is not None
+        relay.mend()
+        page.wait_for_selector("text=Live updates are interrupted", state="hidden")
+        world.arrived += 1
+        page.wait_for_selector(f"[data-panel=payments] b:text-is('{number_of(world.arrived - 1)[-4:]}')")
+        page.goto("about:blank")
 
 
 def test_a_search_by_keys_alone(look: Look) -> None:
@@ -236,6 +241,8 @@ def test_a_source_that_is_down_is_named(look: Look, world: World, source: str) -
     if source != "index":
         page.wait_for_selector(".fresh.down:visible:has-text('source down since')")
         assert page.query_selector("main table.rows") is not None, "what was known is still shown"
+    if source in ("workers", "index"):
+        page.wait_for_selector(".kpi.down .fresh:has-text('source down since')")
     world.down.clear()
     page.wait_for_selector(".banner.warn", state="detached")
 

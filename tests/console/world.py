@@ -22,7 +22,11 @@ import uvicorn
 from dashboards.app import create_app
 from dashboards.sources.catalogue import Polled, Sources
 from dashboards.sources.index import IndexState
+from dashboards.sources.jobs import Errand, JobState
+from dashboards.sources.offsets import GroupLag, Offsets, TopicState
 from dashboards.sources.platform import Component
+from dashboards.sources.reports import Checked, Report
+from dashboards.sources.stores import BookState, LakeState
 from dashboards.sources.topics import Newest, Seen
 from dashboards.sources.workers import Stage
 from koban.records import Alert, Balance, Campaign, Seal, SealedRange
@@ -138,17 +142,72 @@ class World:
             "search_index",
             "console",
         )
-        return {name: Component("healthy", starts=2 if name == "ledger" else 1, pid=100) for name in names}
+        since = time.time() - 60
+        return {
+            name: Component(
+                "healthy", starts=2 if name == "ledger" else 1, pid=100, since=since, resident_bytes=200_000_000
+            )
+            for name in names
+        }
+
+    async def offsets(self) -> Offsets:
+        await self._reach("offsets")
+        topics = ("payments", "payments-valid", "journal", "balances", "payments-dlq", "simulator-truth")
+        return Offsets(topics={name: _topic(name) for name in topics})
+
+    async def flink(self) -> dict[str, JobState]:
+        await self._reach("flink")
+        now = time.time()
+        jobs = {
+            name: JobState(
+                name=name, state="RUNNING", running=True, held=False, tasks=2, tasks_running=2, checkpoints=9,
+                checkpoint_at=now - 3, checkpoint_s=0.2, checkpoint_bytes=140_000,
+            )
+            for name in ("volumes", "fraud_patterns", "lake")
+        }  # fmt: skip
+        done = Errand(
+            action="stop", began_at=now - 9, ended_at=now - 5, result="file:/data/flink/checkpoints/savepoint-1"
+        )
+        return jobs | {"cashback": JobState(name="cashback", state="STOPPED", running=False, held=True, errand=done)}
+
+    async def mysql(self) -> BookState:
+        await self._reach("mysql")
+        return BookState(lanes=LANES, complete_to=time.time() - 1)
+
+    async def lake_files(self) -> LakeState:
+        await self._reach("lake_files")
+        return LakeState(hours=3, newest_hour="dt=2025-11-22/hour=12", newest_file_at=time.time() - 8)
+
+    async def reports(self) -> dict[str, Report]:
+        await self._reach("reports")
+        checks = [
+            Checked(name="memory", ok=False, detail="1.2 of 8.0 GB available", mend="end other programs"),
+            Checked(name="python", ok=True, detail="3.11.7"),
+        ]
+        return {"doctor": Report(at=time.time() - 60, took_s=2.4, checks=checks)}
 
     def sources(self) -> Sources:
         """This world, as the console asks it."""
-        asks = {"workers": self.workers, "topics": self.topics, "index": self.index, "platform": self.platform}
+        names = (
+            *("workers", "topics", "index", "platform", "offsets"),
+            *("flink", "mysql", "lake_files", "reports"),
+        )
+        asks = {name: getattr(self, name) for name in names}
         polled = {name: Polled(ask, timeout_s=1.0, every_s=EVERY_S) for name, ask in asks.items()}
 
         async def close() -> None:
             return None
 
         return Sources(polled, _Payments(self), _Alerts(self), MemoryBook(), close)  # type: ignore[arg-type]  # same methods
+
+
+def _topic(name: str) -> TopicState:
+    readers = () if name == "simulator-truth" else ("koban-ledger", "koban-search-index")
+    lags = tuple(GroupLag(group=each, topic=name, records=12, seconds=1.5, rate_per_s=301.0) for each in readers)
+    lanes = range(LANES)
+    return TopicState(
+        name=name, begins=dict.fromkeys(lanes, 0), ends=dict.fromkeys(lanes, 10_008), rate_per_s=301.0, groups=lags
+    )
 
 
 class _Payments:

@@ -16,8 +16,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from koban.settings import Settings
-from ops.engines import keeper
-from ops.engines.keeper import Health
+from ops.engines.report import Health, read_report
 from ops.engines.supervisor import Supervisor
 from ops.platform import MARK, Platform, Status, leftovers, platform
 from tests.integration.conftest import fresh_platform
@@ -141,12 +140,12 @@ def test_as_root_the_engines_that_refuse_root_run_as_another_user(engines: Platf
 
 def test_a_killed_keeper_takes_over_what_runs(engines: Platform) -> None:
     before = {row.name: (row.pid, row.restarts) for row in engines.status()}
-    report = keeper.read_report(engines.data_dir)
+    report = read_report(engines.data_dir)
     assert report is not None
     os.kill(report.keeper_pid, signal.SIGKILL)
 
     def new_keeper() -> bool:
-        now = keeper.read_report(engines.data_dir)
+        now = read_report(engines.data_dir)
         return now is not None and now.keeper_pid != report.keeper_pid
 
     wait_for(new_keeper, "no new keeper")

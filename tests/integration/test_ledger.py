@@ -22,7 +22,7 @@ from kafka import KafkaProducer
 from koban.ledger.book import Book
 from koban.ledger.facts import decode_fact
 from koban.settings import Settings
-from ops import dead_letters, topics
+from ops import topics
 from ops.audit.state import stored_hash
 from ops.bench.broker import forget
 from ops.cli.main import main
@@ -30,6 +30,7 @@ from ops.kafka_log import end_offsets, read_topics
 from ops.platform import platform
 from schemas.dead_letters import DeadLetter
 from schemas.partitioning import lane_of
+from streams import dead_letters
 from streams.transport import group_of
 from tests.waiting import wait_for
 

@@ -425,8 +425,23 @@ def test_restored_lanes_are_the_lanes_at_work(found):
 def test_verify_refuses_what_the_ledger_refuses(found, lanes):
     """Two tellings of the rules that share no code come to the same refusals, by name."""
     platform = run(found, lanes)
-    told = judge_all(msgspec.json.decode(codec.encode(event)) for event in found)
+    told = judge_all((msgspec.json.decode(codec.encode(event)) for event in found), lanes)
     assert platform.refusals() == told.refused
+
+
+@patient
+@given(events(max_size=40), st.sampled_from((1, 2, 4)), st.lists(st.integers(0, 2_000), min_size=40, max_size=40))
+def test_verify_forgets_what_the_ledger_forgets(found, lanes, days):
+    """Events of years, in any order of their times: what is too late for its payment is so for both, by its name."""
+    spread = [
+        msgspec.structs.replace(event, occurred_at_us=AT_US + day * DAY_US)
+        for event, day in zip(found, days, strict=False)
+    ]
+    platform = run(spread, lanes)
+    told = judge_all((msgspec.json.decode(codec.encode(event)) for event in spread), lanes)
+    assert platform.refusals() == told.refused
+    for lane, worker in platform.at_work.items():
+        assert platform.books()[lane].state_hash() == worker.book.state_hash()
 
 
 def owners(event: Event) -> set[str]:

@@ -46,10 +46,14 @@ MADE = {
     *(f"kind.{kind}" for kind in KINDS),
     *(f"event.{name}" for name in INDEXED),
     *(f"chip.{field.value}" for field in Field if field is not Field.AT),
-    *(f"source.{source}" for source in ("workers", "topics", "index", "platform")),
+    *(
+        f"source.{source}"
+        for source in ("workers", "topics", "index", "platform", "offsets", "flink", "mysql", "lake_files", "reports")
+    ),
     *(f"family.{family}" for family in FAMILIES),
     *(f"verdict.{verdict}" for verdict in ("balanced", "out")),
     *(f"intake.{part}" for part in ("valid", "duplicates", "dead_letters", "waiting")),
+    *(f"trace.{store}" for store in ("index", "kafka")),
     *(f"health.{health}" for health in ("healthy", "starting", "waiting", "unhealthy")),
 }
 """Keys that are put together of parts."""

@@ -14,6 +14,7 @@ import pytest
 from dashboards.app import create_app
 from dashboards.board import Answer, board
 from dashboards.listing import PAGE_ROWS_MAX
+from dashboards.live import VIEWERS_MAX
 from dashboards.sources.catalogue import sources
 from dashboards.sources.workers import Stage
 from koban.search.query import Query
@@ -226,6 +227,14 @@ def test_chips_say_how_the_query_was_understood(console: Console, asked: list[An
     assert f">{chip} <" in text
 
 
+def test_a_querys_days_are_business_days_in_any_zone(console: Console, asked: list[Any]) -> None:
+    """Who reads times in another zone is told so."""
+    text = console.get("/payments?q=2025-11-21&lang=en&zone=utc").text
+    assert "2025-11-21, all day JST" in text
+    assert "JST ¥" not in console.get("/payments?q=1200円&lang=en&zone=utc").text
+    assert "all day JST" not in console.get("/payments?q=2025-11-21&lang=en&zone=jst").text
+
+
 def test_json_of_the_same_address(console: Console, asked: list[Any]) -> None:
     """The same answer as data, with ids as text and times with their zone."""
     answer = console.get("/payments.json?q=1200円").json()
@@ -361,6 +370,14 @@ def test_the_ledger_as_data(console: Console) -> None:
     """The same figures as the page's; nothing is claimed while nobody says anything."""
     answer = console.get("/ledger.json").json()
     assert (answer["verdict"], answer["total_minor"], answer["seals"]) == ("nothing", None, [])
+
+
+def test_no_more_live_pages_than_can_be_served(console: Console) -> None:
+    """One more is told to come back."""
+    console.app.state.console.live.viewers = VIEWERS_MAX
+    answer = console.get("/live?desk=live")
+    assert answer.status_code == 503
+    assert "retry-after" in answer.headers
 
 
 def test_only_desks_that_there_are_have_changes(console: Console) -> None:

@@ -32,7 +32,7 @@ def test_every_topic_of_the_platform_is_there() -> None:
         *("payments", "payments-rekeyed", "payments-valid", "payments-dlq", "journal", "ledger-legs", "balances"),
         *("ledger-seals", "ledger-seal-leaves"),
         *("campaigns", "cashback", "volumes", "fraud-signals", "alerts", "simulator-truth"),
-        *("refunds-waiting", "ledger-replays"),
+        *("refunds-waiting", "ledger-replays", "dlq-replays"),
     }
 
 

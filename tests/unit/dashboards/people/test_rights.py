@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dashboards.people.credentials import form_token
 from dashboards.people.declarations import Declaration, declarations
 from dashboards.people.guard import READING
 from dashboards.people.rights import ROLES, Right
@@ -19,7 +20,11 @@ from tests.unit.dashboards.people.browsers import Browser, House, token_on
 OPEN = {"/static": "files without data", "/v1/openapi.json": "the description of the API"}
 """Routes that can't declare anything and need not."""
 DATA = (".json", ".csv", ".parquet", ".ndjson")
-NOT_EXPORTS = {"/payments/{number}.json": "one payment, as on its page", "/series.json": "figures of the live charts"}
+NOT_EXPORTS = {
+    "/payments/{number}.json": "one payment, as on its page",
+    "/operations/trace.json": "one payment's way, as on its page",
+    "/series.json": "figures of the live charts",
+}
 RECORDS_ITSELF = re.compile(r"^/(sign-|account/)")
 """Acts on accounts: their records are written with the rows themselves."""
 
@@ -76,12 +81,16 @@ def _look(browser: Browser, method: str, path: str, *, expected: bool | None) ->
     asked = re.sub(r"\{[a-z_]+\}", "x-1", path)
     if path == "/live":
         asked += "?desk=nowhere"  # a stream that is there never ends
-    answer = browser.get(asked) if method == "GET" else browser.post(asked, {})
+    if method == "GET":
+        answer = browser.get(asked)
+    else:
+        # Who may not has the form's token: the right alone is in the way. Who may lacks it: nothing is done.
+        headers = {"x-csrf-token": form_token(browser.session)} if expected is False else {}
+        answer = browser.post(asked, {}, headers=headers)
     told = f"{method} {path}: {answer.status_code}"
     missing = answer.status_code == 403 and ("missing" in answer.text or "権限" in answer.text)
-    missing |= (
-        path == "/" and answer.headers.get("location") == "/payments"
-    )  # who has no live desk comes home elsewhere
+    # Who has no live desk comes home elsewhere.
+    missing |= path == "/" and answer.headers.get("location") == "/payments"
     if expected is None:
         assert answer.status_code == 401 or answer.headers.get("location", "").startswith("/sign-in"), told
     else:

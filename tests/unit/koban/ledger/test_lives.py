@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from koban.ledger.book import Book, state_hash
-from koban.ledger.facts import Body, Fact, decode_entry
+from koban.ledger.facts import Fact, decode_entry
 from koban.ledger.lives import GENERATIONS, PORTION, Store
 from koban.ledger.refusals import Refusal
 from koban.ledger.steps import apply, began_at_us
 from koban.records import Posting
+from ops.verify.lives import judge_all
 
 DAY_US = 86_400_000_000
 AT_US = 1_700_000_000_000_000
@@ -44,11 +45,15 @@ class World:
         self.book = Book(0, lambda owner: 0)
         self.sweeps = sweeps
         self.journal: list[bytes] = []
+        self.told: list[dict[str, object]] = []
 
     def tell(self, told: Told, at_us: int = AT_US, payment: str = "p") -> str:
-        number = len(self.journal)
-        fact = Fact(told[0], f"e{number}-{at_us}", at_us, "payment", payment, msgspec.convert(told[1], Body))
-        result = self.book.post(fact)
+        fields = {
+            "event_type": told[0], "event_id": f"e{len(self.told)}", "occurred_at_us": at_us, "aggregate": "payment",
+            "aggregate_id": payment, "body": told[1],
+        }  # fmt: skip
+        self.told.append(fields)
+        result = self.book.post(msgspec.convert(fields, Fact))
         if isinstance(result, Posting):
             self.journal.append(msgspec.json.encode(result))
         if self.sweeps:
@@ -57,7 +62,7 @@ class World:
 
     def pass_time(self, at_us: int) -> None:
         """Somebody else's payment moves the store's clock."""
-        assert self.tell(PAID, at_us, payment=f"other-{len(self.journal)}") == "posted"
+        assert self.tell(PAID, at_us, payment=f"other-{len(self.told)}") == "posted"
 
     def rebuilt(self) -> Store:
         """The store that the journal alone comes to."""
@@ -99,7 +104,7 @@ CASES: list[tuple[list[Told], Told, str, str]] = [
 @pytest.mark.parametrize(("before", "event", "then", "later"), CASES)
 def test_a_late_event_is_told_by_its_right_name(before: list[Told], event: Told, then: str, later: str, sweeps: bool):
     """The event happened in time and comes late: up to 400 days after the payment, and a microsecond after that. It is
-    the same answer whether the bytes were taken away or not."""
+    the same answer whether the bytes were taken away or not, and verify, which shares no code with it, gives it too."""
     for clock_us, outcome in ((OVER_US - 1, then), (OVER_US, later)):
         world = World(sweeps=sweeps)
         for told in before:
@@ -107,6 +112,12 @@ def test_a_late_event_is_told_by_its_right_name(before: list[Told], event: Told,
         world.pass_time(clock_us)
         world.pass_time(clock_us)
         assert world.tell(event) == outcome
+        assert told_by_verify(world) == ([] if outcome == "posted" else [outcome])
+
+
+def told_by_verify(world: World) -> list[str]:
+    """The rules that events broke, by verify's own telling."""
+    return list(judge_all(world.told, lanes=1).refused.values())
 
 
 def test_what_is_over_leaves_eight_bytes_and_what_is_open_stays():
@@ -137,6 +148,8 @@ def test_a_lot_that_expired_long_ago_takes_no_refund_either():
     assert not any(key.startswith("/lot/") for key in world.book.store)
     refunded = ("RefundCompleted", {**VOUCHER, "refund_id": "r"})
     assert world.tell(refunded, OVER_US + 3 * DAY_US) == "tender_expired"
+    assert world.tell(refunded, AT_US) == "tender_expired"
+    assert told_by_verify(world) == ["tender_expired"] * 2
 
 
 def test_an_id_may_be_used_again_once_its_payment_is_forgotten():
@@ -148,6 +161,7 @@ def test_an_id_may_be_used_again_once_its_payment_is_forgotten():
         assert world.tell(PAID, OVER_US + 2 * DAY_US) == "posted"
         assert world.tell(PAID, OVER_US + 2 * DAY_US) == "payment_exists"
         assert world.tell(ASKED, OVER_US + 2 * DAY_US) == "posted"
+        assert told_by_verify(world) == ["payment_exists"]
 
 
 def story(world: World) -> None:
@@ -168,6 +182,7 @@ def test_when_it_is_taken_away_changes_neither_journal_nor_hash():
     for world in (now, never):
         story(world)
     assert now.journal == never.journal
+    assert len(now.told) - len(now.journal) == len(told_by_verify(now)) > 0
     assert now.book.store.tombstones
     assert not never.book.store.tombstones
     rebuilt = Book(0, lambda owner: 0, now.rebuilt())

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ops.engines import keeper
 from ops.engines.component import Component
-from ops.engines.keeper import Action, Health, Watch, backoff_s
+from ops.engines.keeper import Action, Watch, backoff_s
+from ops.engines.report import Health, read_report, report_file
 
 
 @pytest.fixture
@@ -138,12 +139,12 @@ def test_a_step_that_ended_well_is_healthy(watch: Watch) -> None:
 
 
 def test_a_report_is_read_back(tmp_path: Path) -> None:
-    assert keeper.read_report(tmp_path) is None
-    path = keeper.report_file(tmp_path)
+    assert read_report(tmp_path) is None
+    path = report_file(tmp_path)
     path.parent.mkdir()
     path.write_text('{"at": 1.5, "keeper_pid": 7, "components": {"one": {"health": "healthy", "starts": 3}}}')
-    report = keeper.read_report(tmp_path)
+    report = read_report(tmp_path)
     assert report is not None
     assert report.components["one"].restarts == 2
     path.write_text("{")
-    assert keeper.read_report(tmp_path) is None
+    assert read_report(tmp_path) is None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
+from koban.records import ReplayedLetter
 from koban.settings import Settings
 from ops.cli.dlq import SinceType, dlq, safe
-from ops.dead_letters import Fate, Letter, Place, judge, with_fields
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ReasonCode
+from streams.dead_letters import Fate, Letter, Place, judge, tally, with_fields
 from tests.unit.koban.gate.examples import PAYMENT, SENT_MS, raw
 
 SETTINGS = Settings.from_environ({})
@@ -126,3 +128,22 @@ def test_an_unclear_replay_is_refused_before_anything_is_asked(arguments: list[s
     """Neither all nor nothing is replayed by mistake."""
     result = CliRunner().invoke(dlq, ["replay", *arguments])
     assert result.exit_code == 2
+
+
+def test_a_mended_letter_says_so() -> None:
+    """What is kept of a replay tells whether other bytes were sent than the letter holds."""
+    bad = letter(raw(body__amount_minor=-1200))
+    assert judge(bad, with_fields(bad.value, [("body.amount_minor", 1200)]), SENT_MS, SETTINGS).mended
+    assert not judge(letter(raw()), raw(), SENT_MS, SETTINGS).mended
+
+
+def test_letters_are_counted_by_reason_topic_and_stage() -> None:
+    """The most frequent first; one with foreign headers counts as foreign, one that was sent again does not wait."""
+    foreign = Letter(place=Place(1, 1), timestamp_ms=1, key=None, value=b"", headers=[], about=None)
+    again = ReplayedLetter(place="0:17", sent_to="payments", event_id="e-1", mended=True, replayed_at_us=SENT_MS)
+    sent = msgspec.structs.replace(letter(raw()), replayed=again)
+    counts = tally([letter(raw()), sent, letter(raw(), ReasonCode.REFUSED, "ledger", "payments-valid"), foreign])
+    assert list(counts.by_reason.items()) == [("out_of_bounds", 2), ("refused", 1), ("foreign", 1)]
+    assert counts.by_topic == {"payments": 2, "payments-valid": 1, "foreign": 1}
+    assert counts.by_stage == {"gate": 2, "ledger": 1, "foreign": 1}
+    assert counts.waiting == 3

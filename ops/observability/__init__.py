@@ -1,0 +1,1 @@
+"""What watches the platform from outside: metrics, alert rules, the dashboard."""
