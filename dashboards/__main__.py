@@ -13,6 +13,9 @@ from koban.settings import Settings
 GRACE_S = 2
 """Live pages never end by themselves; at a stop they get so long."""
 
+CONNECTIONS_MAX = 1_000
+"""Open ones, live pages and browsers that wait for their next click included; more are told to come back (503)."""
+
 
 def main() -> None:
     """Serve on the console's address until SIGTERM."""
@@ -26,6 +29,7 @@ def main() -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=CONNECTIONS_MAX,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,6 +18,8 @@ from sinks.payment_store import ALIAS
 
 TIMEOUT_S = 2.0
 """A person waits no longer; then the answer is that the index is not there."""
+PROGRESS_S_MAX = 1.0
+"""How far the index is complete is asked at most so often: an instant from before still holds, and promises less."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -35,9 +39,13 @@ class Found(msgspec.Struct, frozen=True):
 class PaymentSearch:
     """Asks the index. Use within one event loop; ``close`` when done."""
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float = TIMEOUT_S, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._timeout_s = timeout_s
         self._client = AsyncOpenSearch(hosts=[url], timeout=timeout_s, max_retries=0)
+        self._monotonic = monotonic
+        self._complete_to: tuple[float, int | None] | None = None
 
     async def search(
         self, query: Query, scope: Scope, *, size: int, cursor: str | None = None, sort: Sort = Sort.NEWEST
@@ -52,7 +60,7 @@ class PaymentSearch:
 
     async def _page(self, body: dict[str, Any], scope: Scope, sort: Sort) -> Found:
         routing = {"routing": scope.merchant_id} if scope.merchant_id else {}
-        complete_to_us = await self.complete_to_us()  # before the search: it must not promise what came in between
+        complete_to_us = await self._lately()  # before the search: it must not promise what came in between
         answer = await self._search(ALIAS, body, routing)
         if answer["timed_out"] or answer["_shards"]["failed"]:
             raise Transient("the index answered in part only")  # a part would look like an exact total
@@ -86,6 +94,13 @@ class PaymentSearch:
         answer = await self._search(PROGRESS, {"size": 0, "aggs": {"oldest": {"min": {"field": "complete_to_us"}}}}, {})
         oldest = answer.get("aggregations", {}).get("oldest", {}).get("value")
         return None if oldest is None else int(oldest)
+
+    async def _lately(self) -> int | None:
+        """``complete_to_us`` as of a moment ago."""
+        now = self._monotonic()
+        if self._complete_to is None or now - self._complete_to[0] > PROGRESS_S_MAX:
+            self._complete_to = (now, await self.complete_to_us())
+        return self._complete_to[1]
 
     async def close(self) -> None:
         """Close the connections."""

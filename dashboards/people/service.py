@@ -25,6 +25,8 @@ KNOWN_MAX = 10_000
 FRESH_S = 1.0
 """A credential that was looked up so recently is not looked up again: a page asks for several things at once. Also how
 long a revocation from another process takes."""
+ASKING_S_MAX = 2.0
+"""While one request looks a credential up again, others that only read go on with what was known, so much longer."""
 STALE_S = 900.0
 """While the database does not answer, who was known so recently still reads; nobody changes anything."""
 
@@ -61,7 +63,7 @@ class People:
         self.accounts = Accounts(database, passwords or Passwords(), clock, randomness)
         self.sessions = Sessions(database, lifetimes, clock, randomness)
         self.tokens = Tokens(database, clock, randomness)
-        self._known = _Known(monotonic)
+        self._known = Known(monotonic)
         self._of_account, self._of_address = Attempts(OF_ACCOUNT), Attempts(OF_ADDRESS)
 
     @classmethod
@@ -131,29 +133,42 @@ class People:
             audit.append(session, actor, action, target, details, self.clock())
 
 
-class _Known:
+class Known:
     """Who was looked up lately, by the hash of their credential; bounded."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._found: OrderedDict[str, tuple[float, Person]] = OrderedDict()
+        self._asking: set[str] = set()
+        """Credentials that somebody looks up right now."""
+        self._forgotten = 0
+        """How often everybody was forgotten: what was looked up before that is not kept after it."""
         self._turn = threading.Lock()
 
     def person(self, key: str, look_up: Callable[[], Person | None], *, reads: bool) -> Person | None:
+        """Whose credential it is, looked up or known. Raises Transient where it can't be looked up and must be."""
         now_s = self._monotonic()
         with self._turn:
             at_s, known = self._found.get(key, (-STALE_S, None))
-        if known is not None and now_s - at_s <= FRESH_S:
-            return known
+            age_s = now_s - at_s
+            # One looks up for all readers: a page's requests must not queue up behind each other in the database.
+            is_asked = reads and key in self._asking and age_s <= FRESH_S + ASKING_S_MAX
+            if known is not None and (age_s <= FRESH_S or is_asked):
+                return known
+            self._asking.add(key)
+            forgotten = self._forgotten
         try:
             person = look_up()
         except Transient:
-            if known is not None and reads and now_s - at_s <= STALE_S:
+            if known is not None and reads and age_s <= STALE_S:
                 return known
             raise
+        finally:
+            with self._turn:
+                self._asking.discard(key)
         with self._turn:
             self._found.pop(key, None)
-            if person is not None:
+            if person is not None and forgotten == self._forgotten:
                 self._found[key] = (now_s, person)
                 while len(self._found) > KNOWN_MAX:
                     self._found.popitem(last=False)
@@ -163,3 +178,4 @@ class _Known:
         """Everybody: looked up again at their next request."""
         with self._turn:
             self._found.clear()
+            self._forgotten += 1

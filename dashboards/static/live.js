@@ -4,16 +4,36 @@
 // A few new rows are pointed out; when everything is new, pointing at everything would only flicker.
 const ARRIVALS_SHOWN_MAX = 4;
 
+// A browser tries again by itself when a stream breaks, but not when the server had no room for it.
+const RETRY_MS = 5_000;
+
 class KobanLive extends HTMLElement {
   connectedCallback() {
-    this.source = new EventSource(this.getAttribute("src"));
-    this.source.onmessage = (message) => this.show(JSON.parse(message.data));
-    this.source.onopen = () => this.lost(false);
-    this.source.onerror = () => this.lost(true);
+    // Nobody looks at a page in the background, and a browser opens only six streams to one host.
+    this.looked = () => (document.hidden ? this.close() : this.open());
+    document.addEventListener("visibilitychange", this.looked);
+    this.open();
   }
 
   disconnectedCallback() {
-    this.source.close();
+    document.removeEventListener("visibilitychange", this.looked);
+    this.close();
+  }
+
+  close() {
+    clearTimeout(this.retry);
+    this.source?.close();
+  }
+
+  open() {
+    this.close();
+    this.source = new EventSource(this.getAttribute("src"));
+    this.source.onmessage = (message) => this.show(JSON.parse(message.data));
+    this.source.onopen = () => this.lost(false);
+    this.source.onerror = () => {
+      this.lost(true);
+      if (this.source.readyState === EventSource.CLOSED) this.retry = setTimeout(() => this.open(), RETRY_MS * (1 + Math.random()));
+    };
   }
 
   show(panels) {

@@ -134,7 +134,8 @@ class Book:
             entry_id=event_id,
             event_id=event_id,
             event_type=fact.event_type,
-            payment_id=fact.payment_id,
+            # `fact.payment_id` without its call: every event comes here.
+            payment_id=fact.correlation_id or (fact.aggregate_id if fact.aggregate == "payment" else None),
             occurred_at_us=fact.occurred_at_us,
             lines=lines,
             breaches=breaches,

@@ -71,11 +71,12 @@ class Store(dict[str, bytes]):
 
     __slots__ = (
         "_buried",
-        "_changed",
         "_days",
         "_dropped_before",
         "_generation_us",
+        "changed",
         "clock_us",
+        "has_tombstones",
         "keep_us",
         "tombstones",
     )
@@ -87,7 +88,10 @@ class Store(dict[str, bytes]):
         self.clock_us = 0
         """The latest business time of an entry that changed the store."""
         self.tombstones = Tombstones()
-        self._changed: dict[str, bytes | None] = {}
+        self.has_tombstones = False
+        """Whether there ever were any."""
+        self.changed: dict[str, bytes | None] = {}
+        """What `put` was told since the last `take_changes`; None for what was forgotten."""
         self._buried: dict[int, list[bytes]] = {}
         self._dropped_before = -1
         self._days: dict[int, list[str]] = {}
@@ -95,7 +99,7 @@ class Store(dict[str, bytes]):
 
     def put(self, key: str, value: bytes, /) -> None:
         """Keeps a value in place of the one before."""
-        self[key] = self._changed[key] = value
+        self[key] = self.changed[key] = value
 
     # --- what is over
 
@@ -105,7 +109,7 @@ class Store(dict[str, bytes]):
 
     def has_forgotten(self, key: str) -> bool:
         """Whether there was such a life, as far as tombstones tell."""
-        return bool(self.tombstones) and tombstone_of(key) in self.tombstones
+        return self.has_tombstones and tombstone_of(key) in self.tombstones
 
     def as_of(self, clock_us: int, began_at: BeganAt) -> tuple[dict[str, bytes], set[bytes]]:
         """The lives and the tombstones that are left at an instant not before the clock's, whatever was done so far."""
@@ -140,9 +144,9 @@ class Store(dict[str, bytes]):
         The portion keeps up with what is put, whatever the rate, and so do the time and the memory that it takes.
         """
         today = self._days.setdefault(self.clock_us // US_PER_DAY, [])
-        today.extend(self._changed)  # over by the end of this day of the clock and `keep_us`, if nothing is open then
-        forgotten = self._forget(began_at, 2 * len(self._changed) + PORTION)
-        lives, self._changed = self._changed, {}
+        today.extend(self.changed)  # over by the end of this day of the clock and `keep_us`, if nothing is open then
+        forgotten = self._forget(began_at, 2 * len(self.changed) + PORTION)
+        lives, self.changed = self.changed, {}
         buried, self._buried = self._buried, {}
         tombstones = {generation: b"".join(stones) for generation, stones in buried.items()}
         return Changes(lives, tombstones, self._drop(), self.clock_us, forgotten)
@@ -166,7 +170,7 @@ class Store(dict[str, bytes]):
     def _bury(self, keys: list[str], began_at: BeganAt) -> int:
         """Not what is open, or began later: that will be put again, or was, and stands on another day too."""
         began_max_us = self.clock_us - self.keep_us
-        generation_min, changed, forgotten = self._generation_min(self.clock_us), self._changed, 0
+        generation_min, changed, forgotten = self._generation_min(self.clock_us), self.changed, 0
         for key in keys:
             life = self.get(key)
             began_at_us = None if life is None else began_at(key, life)
@@ -175,6 +179,7 @@ class Store(dict[str, bytes]):
             del self[key]
             changed[key] = None
             forgotten += 1
+            self.has_tombstones = True
             generation, stone = self._generation_of(began_at_us), tombstone_of(key)
             if generation >= generation_min and self.tombstones.add(generation, stone):
                 self._buried.setdefault(generation, []).append(stone)
@@ -189,6 +194,11 @@ class Store(dict[str, bytes]):
         return oldest
 
     # --- restoring
+
+    def restore_tombstones(self, generation: int, stones: bytes) -> None:
+        """Takes over tombstones from a copy."""
+        self.has_tombstones = True
+        self.tombstones.restore(generation, stones)
 
     def restore(self, key: str, life: bytes) -> None:
         """Takes over a life from a copy."""

@@ -124,17 +124,16 @@ def run_program(contender: Contender, task: Task, cores: set[int], kind: type[T]
 
 def _finished(contender: Contender, command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
     """The contender's process, ended; whatever it started ends with it, since all of it is one session."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
-    try:
-        printed, log = process.communicate(timeout=contender.run_s_max)
-    except subprocess.TimeoutExpired as error:
-        raise ContenderFailedError(f"{contender.name} took more than {contender.run_s_max:.0f} s") from error
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    ) as process:
+        try:
+            printed, log = process.communicate(timeout=contender.run_s_max)
+        except subprocess.TimeoutExpired as error:
+            raise ContenderFailedError(f"{contender.name} took more than {contender.run_s_max:.0f} s") from error
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(command, process.returncode, printed, log)
 
 

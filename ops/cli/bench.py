@@ -76,8 +76,12 @@ def show_console(done: console.ConsoleReport) -> None:
         table.add_column(heading, justify="left" if heading == "page" else "right")
     for row in load.rows:
         times = (f"{value:,.1f}" for value in (row.p50_ms, row.p95_ms, row.p99_ms, row.max_ms))
-        table.add_row(row.page, f"{row.requests:,}", f"{row.errors:,}", *times)
+        table.add_row(row.page, f"{row.requests:,}", _errors(row.errors), *times)
     screen().print(table)
+
+
+def _errors(by_status: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} × {status}" for status, count in by_status.items()) or "0"
 
 
 def show(report: Report) -> None:

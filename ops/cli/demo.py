@@ -60,7 +60,7 @@ def demo(
     began = time.monotonic()
 
     def say(line: str) -> None:
-        err.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {line}", highlight=False)
+        err.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {line}", highlight=False, soft_wrap=True)
 
     folder = (data_dir or Settings.from_environ(os.environ).data_dir.parent / "demo").absolute()
     platform = Platform(folder, say)

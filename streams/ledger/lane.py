@@ -202,7 +202,7 @@ class LedgerLane(Lane):
             if number % ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         for generation, stones in store.tombstones():
-            lives.tombstones.restore(generation, stones)
+            lives.restore_tombstones(generation, stones)
 
     async def _restore_waiting(self, log: LaneLog) -> None:
         """Queues come back in their order: a refund is written once when it begins to wait, and once when it ends."""

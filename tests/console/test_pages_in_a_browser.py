@@ -122,6 +122,29 @@ def test_a_page_says_that_it_is_cut_off(look: Look, world: World, url: str) -> N
         page.goto("about:blank")
 
 
+def test_a_page_that_found_no_room_tries_again(look: Look) -> None:
+    """A browser alone would give the stream up for good."""
+    page = look("/payments?lang=en")
+    page.route("**/live?*", lambda route: route.fulfill(status=503), times=1)
+    page.click(".rail a[href='/']")
+    page.wait_for_selector("text=Live updates are interrupted")
+    page.wait_for_selector("koban-live[data-begun]")
+    page.wait_for_selector("text=Live updates are interrupted", state="hidden")
+
+
+def test_a_page_in_the_background_takes_nothing(look: Look, world: World) -> None:
+    """Its stream is closed, and opened again when somebody looks."""
+    page = look("/?lang=en")
+    page.wait_for_selector("koban-live[data-begun]")
+    hide = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s});"
+    tell = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate(hide % "true" + tell)
+    assert page.evaluate("document.querySelector('koban-live').source.readyState") == 2
+    world.arrived += 1
+    page.evaluate(hide % "false" + tell)
+    page.wait_for_selector(f"[data-panel=payments] b:text-is('{number_of(world.arrived - 1)[-4:]}')")
+
+
 def test_a_search_by_keys_alone(look: Look) -> None:
     """From any page: / to the search, Enter to search, j to a row, Enter to open it."""
     page = look("/ledger?lang=en")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 from kafka import KafkaProducer
 
+from ops.demo.people import DemoAccount
 from ops.demo.run import Outcome, Plan, run
 from ops.drill.kill import Fault, kill_each
 from ops.platform import Platform
@@ -127,3 +132,47 @@ def test_a_merchant_finds_the_payment_by_what_it_has(done: Run):
 def test_the_malformed_line_is_a_dead_letter_with_its_reason(done: Run):
     letters = done.koban("dlq", "list", "--limit", "1000")
     assert any("foreign" in json.dumps(letter, ensure_ascii=False) for letter in letters["letters"])
+
+
+def test_people_sign_in_and_each_merchant_finds_its_own(done: Run):
+    """By the demo's own passwords, on the real index: lists, exports, single payments; and the log has all of it."""
+    made = done.outcome.people
+    assert made is not None
+    check_merchants(done.outcome.settings.console_url, made.accounts)
+    assert done.koban("audit", "verify")["ok"]
+    acts = {record["action"] for record in done.koban("audit", "show", "--limit", "200")["records"]}
+    assert {"users:add", "session:link", "session:open", "payments:export"} <= acts
+
+
+def check_merchants(url: str, accounts: Sequence[DemoAccount]) -> None:
+    """Two merchants see all of their own payments and none of each other's, whatever they ask for."""
+    merchants = [account for account in accounts if account.name.startswith("demo-merchant-")]
+    found: dict[str, set[str]] = {}
+    for account in merchants:
+        own = account.roles.removeprefix("merchant:")
+        with signed_in(url, account) as client:
+            hits = client.get("/payments.json").json()["hits"]
+            assert hits, account.name
+            assert {hit["merchant_id"] for hit in hits} == {own}
+            others = client.get("/payments.json", params={"q": f"-merchant:{own}"}).json()
+            assert others["total"] == 0
+            rows = csv.DictReader(client.get("/payments.csv").text.splitlines())
+            assert {row["merchant_id"] for row in rows} == {own}
+            assert client.get("/ledger.json").status_code == 403
+        found[account.name] = {hit["payment_id"] for hit in hits}
+    for account in merchants:
+        foreign = next(iter(set().union(*(found[name] for name in found if name != account.name))))
+        with signed_in(url, account) as client:
+            assert client.get(f"/payments/{foreign}").status_code == 404
+            assert client.get(f"/payments/{foreign}.json").status_code == 404
+
+
+@contextmanager
+def signed_in(url: str, account: DemoAccount) -> Iterator[httpx.Client]:
+    """A browser of somebody, from the sign-in page on."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        token = re.search(r'name="csrf" value="([0-9a-f]+)"', client.get("/sign-in").text)
+        assert token
+        fields = {"csrf": token[1], "name": account.name, "password": account.password}
+        assert client.post("/sign-in", data=fields).status_code == 303
+        yield client

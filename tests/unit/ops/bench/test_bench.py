@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from click.testing import CliRunner
 
 from koban.records import Balance
 from ops.bench.accounts import answer_of_records, digest_of_balances, opening_balances
-from ops.bench.contest import _turn
+from ops.bench.contest import Contender, ContenderFailedError, _turn, run_program
 from ops.bench.ledger import PARTS as LEDGER_PARTS
 from ops.bench.ledger import TARGETS
-from ops.bench.meter import Meter
+from ops.bench.meter import Cost, Meter
 from ops.bench.payments import PAYERS, Skew, answer, digest, digest_of_values, payments
 from ops.bench.report import Latency, Report, Row, Run, load, page, ratio, save
+from ops.bench.task import Task
 from ops.bench.transport import CONTENDERS
 from ops.cli.bench import PARTS, bench
 
@@ -130,3 +132,18 @@ def test_only_the_ledger_is_measured_in_parts() -> None:
     assert refused.exit_code == 2
     assert "transport is measured as a whole" in refused.output
     assert set(LEDGER_PARTS) == set(PARTS) == set(TARGETS)
+
+
+TASK = Task(bootstrap="127.0.0.1:1", topic="t", target="", events=1, group="g")
+
+
+def test_a_contender_that_ends_without_a_result_is_no_silence() -> None:
+    silent = Contender(name="silent", module="__init__")
+    with pytest.raises(ContenderFailedError, match="silent ended with 0 and no result"):
+        run_program(silent, TASK, os.sched_getaffinity(0), Cost)
+
+
+def test_a_contender_that_takes_too_long_is_ended() -> None:
+    slow = Contender(name="slow", module="ledger_flink_sql", run_s_max=0.01)
+    with pytest.raises(ContenderFailedError, match="slow took more than 0 s"):
+        run_program(slow, TASK, os.sched_getaffinity(0), Cost)
