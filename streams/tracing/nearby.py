@@ -39,13 +39,13 @@ def trace_nearby(
     Raises KafkaError when no broker answers.
     """
     result = Trace(payment_id)
-    deadline = clock() + within_s
     with _consumer(settings) as consumer:
         partitions = [
             TopicPartition(topic, partition)
             for topic in sorted(consumer.topics() & STAGE_OF_TOPIC.keys())
             for partition in sorted(consumer.partitions_for_topic(topic) or ())
         ]
+        deadline = clock() + within_s
         found: list[LogRecord] = []
         whole = True
         for first_ms, last_ms in windows(times_ms):
