@@ -37,11 +37,11 @@ def routes(live: Live, rights: Mapping[str, Right]) -> APIRouter:
             yield b"retry: %d\n\n" % RETRY_MS
             asked_at = time.monotonic()
             async for change in live.changes(view, desk):
+                yield event(change)
                 if time.monotonic() - asked_at > STILL_EVERY_S:
                     if not await is_still_signed_in(request):
                         return
                     asked_at = time.monotonic()
-                yield event(change)
 
         return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 

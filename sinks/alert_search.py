@@ -12,7 +12,7 @@ from opensearchpy import AsyncOpenSearch, NotFoundError, OpenSearchException
 from schemas.errors import Transient
 from sinks.opensearch_schema import ALERTS
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 1.5
 FACETS = ("typology",)
 FACET_VALUES_MAX = 100
 """There are at most 100 typologies (``T00`` to ``T99``), so that each one's count is exact."""

@@ -16,7 +16,7 @@ from schemas.errors import Transient
 from sinks.opensearch_schema import ALERTS, PROGRESS
 from sinks.payment_store import ALIAS
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 1.5
 """A person waits no longer; then the answer is that the index is not there."""
 PROGRESS_S_MAX = 1.0
 """How far the index is complete is asked at most so often: an instant from before still holds, and promises less."""

@@ -6,14 +6,16 @@ one that does neither. With ``records`` the act is in the audit log before the r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from anyio import to_thread
 from fastapi import Depends, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Send
@@ -36,6 +38,8 @@ HASHED = frozenset({"value"})
 VALUE_CHARACTERS_MAX = 300
 VISITOR_COOKIE = "koban_visitor"
 RETRY_AFTER_S = 3
+LOOK_UP_S_MAX, KNOWN_S_MAX = 1.8, 0.4
+"""The longest that a look-up is waited for; and where the person is known and only reads."""
 
 
 class NotSignedInError(HTTPException):
@@ -166,17 +170,24 @@ def session_secret(request: Request) -> str:
 
 
 async def identified(request: Request) -> Person | None:
-    """Whose request it is: by its token where it has one, else by its session. Raises AccountsDownError."""
+    """Whose request it is: by its token where it has one, else by its session. Raises AccountsDownError.
+
+    A database that hangs is not waited for where somebody known only reads, and never longer than `LOOK_UP_S_MAX`.
+    """
     people, reads = people_of(request), request.method in READING
     kind, _, token = request.headers.get("authorization", "").partition(" ")
-    secret = session_secret(request)
+    by_token = kind.lower() == "bearer"
+    secret = token if by_token else session_secret(request)
+    if not 0 < len(secret) <= credentials.CHARACTERS_MAX:
+        return None
+    look_up = partial(people.by_token if by_token else people.by_session, secret, reads=reads)
+    known = people.known(secret) if reads else None
     try:
-        if kind.lower() == "bearer":
-            if not 0 < len(token) <= credentials.CHARACTERS_MAX:
-                return None
-            return await run_in_threadpool(people.by_token, token, reads=reads)
-        return await run_in_threadpool(people.by_session, secret, reads=reads) if secret else None
-    except Transient as error:
+        async with asyncio.timeout(LOOK_UP_S_MAX if known is None else KNOWN_S_MAX):
+            return await to_thread.run_sync(look_up, abandon_on_cancel=True)
+    except (Transient, TimeoutError) as error:
+        if known is not None:
+            return known
         raise AccountsDownError from error
 
 
@@ -197,8 +208,10 @@ async def is_still_signed_in(request: Request) -> bool:
 async def record(request: Request, action: str, target: str, details: Mapping[str, Any]) -> None:
     """Appends an act of this request's person to the audit log; call it before the act. Raises AccountsDownError."""
     try:
-        await run_in_threadpool(people_of(request).record, actor_of(request), action, target, details)
-    except Transient as error:
+        append = partial(people_of(request).record, actor_of(request), action, target, details)
+        async with asyncio.timeout(LOOK_UP_S_MAX):  # beyond it the act is refused, whether or not it is recorded yet
+            await to_thread.run_sync(append, abandon_on_cancel=True)
+    except (Transient, TimeoutError) as error:
         raise AccountsDownError from error
 
 

@@ -104,6 +104,10 @@ class People:
         """Whose token it is. Raises Transient as ``by_session`` does."""
         return self._known.person(hashed(secret), lambda: self.tokens.person(secret), reads=reads)
 
+    def known(self, secret: str) -> Person | None:
+        """Who was last known by this session or token, where that is not too long ago to read by."""
+        return self._known.last(hashed(secret))
+
     def sign_out(self, secret: str, by: Actor) -> None:
         """Ends a session. Raises Transient."""
         self.sessions.close(secret, by)
@@ -173,6 +177,12 @@ class Known:
                 while len(self._found) > KNOWN_MAX:
                     self._found.popitem(last=False)
         return person
+
+    def last(self, key: str) -> Person | None:
+        """Whose credential it was when it was last looked up, as long as that is good for."""
+        with self._turn:
+            at_s, person = self._found.get(key, (-STALE_S, None))
+        return person if self._monotonic() - at_s <= STALE_S else None
 
     def forget(self) -> None:
         """Everybody: looked up again at their next request."""

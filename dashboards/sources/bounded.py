@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from schemas.errors import Transient
 
-LIMIT_S = 2.0
-"""A person waits no longer for a store; then the answer is that it does not answer."""
+LIMIT_S = 1.5
+"""A person waits no longer for a store, and no longer than two seconds in all; then the answer is that it does not
+answer."""
 THREADS = 8
 
 Answer = TypeVar("Answer")
