@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -14,26 +14,27 @@ from tests.unit.dashboards.people.browsers import House
 
 
 @pytest.fixture
-def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """From the moment it is called for, the database does not answer before the test is over."""
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """From when it is called, the database does not answer before the test is over."""
     over = threading.Event()
 
     def hang(_: Database) -> None:
         over.wait()
         raise Transient("the test is over")
 
-    monkeypatch.setattr(guard, "KNOWN_S_MAX", 0.05)
-    monkeypatch.setattr(guard, "LOOK_UP_S_MAX", 0.05)
-    begin = threading.Event()
-    begin.set = lambda: monkeypatch.setattr(Database, "transaction", hang)  # type: ignore[method-assign]
+    def begin() -> None:
+        monkeypatch.setattr(Database, "transaction", hang)
+        monkeypatch.setattr(guard, "KNOWN_S_MAX", 0.05)
+        monkeypatch.setattr(guard, "LOOK_UP_S_MAX", 0.05)
+
     yield begin
     over.set()
 
 
-def test_who_is_known_reads_on_while_the_database_hangs(house: House, silence: threading.Event) -> None:
+def test_who_is_known_reads_on_while_the_database_hangs(house: House, silence: Callable[[], None]) -> None:
     known = house.browser("kei", "operator")
     assert known.get("/operations").status_code == 200
-    silence.set()
+    silence()
     house.world.later(60)
     assert known.get("/operations").status_code == 200
     assert known.get("/payments.csv").status_code == 503, "an export that can't be recorded does not happen"
