@@ -88,7 +88,7 @@ def test_the_console_answers_beside_stores_that_hang(silent: int, tmp_path: Path
     answer = asyncio.run(ask())
     assert answer.status_code == (200 if path == "/" else 503)
     if path.startswith("/v1"):
-        assert answer.json()["detail"] == "MySQL does not answer within 2 s"
+        assert answer.json()["detail"] == "MySQL does not answer within 1.5 s"
 
 
 def test_nobody_is_let_in_by_accounts_that_hang(silent: int, tmp_path: Path) -> None:
