@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from kafka import KafkaConsumer, TopicPartition
 
+from streams.committed_reader import committed_reader
 from streams.tracing.record import LogRecord as LogRecord
 
 POLL_MS = 500
+FETCH = {"max_partition_fetch_bytes": 8_388_608, "fetch_max_bytes": 33_554_432, "max_poll_records": 10_000}
 SILENT_POLLS_MAX = 60
 """After this many empty polls in a row (30 s) the broker is taken to be gone."""
 
@@ -18,39 +19,21 @@ class LogUnavailableError(Exception):
     """Kafka did not answer in time; the message says which topic was being read."""
 
 
-@contextmanager
-def _consumer(bootstrap: str) -> Iterator[KafkaConsumer]:
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=8_388_608,
-        fetch_max_bytes=33_554_432,
-        max_poll_records=10_000,
-        allow_auto_create_topics=False,
-    )
-    try:
-        yield consumer
-    finally:
-        consumer.close(autocommit=False)
-
-
 def topic_names(bootstrap: str) -> set[str]:
     """The topics that exist."""
-    with _consumer(bootstrap) as consumer:
+    with committed_reader(bootstrap, **FETCH) as consumer:
         return set(consumer.topics())
 
 
 def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """(topic, partition) → the offset behind the last committed record."""
-    with _consumer(bootstrap) as consumer:
+    with committed_reader(bootstrap, **FETCH) as consumer:
         return {(tp.topic, tp.partition): offset for tp, offset in _ends(consumer, topics).items()}
 
 
 def start_offsets(bootstrap: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """(topic, partition) → the first offset that is kept."""
-    with _consumer(bootstrap) as consumer:
+    with committed_reader(bootstrap, **FETCH) as consumer:
         starts = _seek(consumer, _ends(consumer, topics), None)
         return {(tp.topic, tp.partition): offset for tp, offset in starts.items()}
 
@@ -60,7 +43,7 @@ def read_topics(bootstrap: str, topics: Sequence[str], since_ms: int | None = No
 
     ``since_ms`` starts at the first record with that Kafka timestamp or a later one. Raises LogUnavailableError.
     """
-    with _consumer(bootstrap) as consumer:
+    with committed_reader(bootstrap, **FETCH) as consumer:
         ends = _ends(consumer, topics)
         consumer.assign(list(ends))
         starts = _seek(consumer, ends, since_ms)

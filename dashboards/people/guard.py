@@ -185,9 +185,11 @@ async def identified(request: Request) -> Person | None:
     try:
         async with asyncio.timeout(LOOK_UP_S_MAX if known is None else KNOWN_S_MAX):
             return await to_thread.run_sync(look_up, abandon_on_cancel=True)
-    except (Transient, TimeoutError) as error:
+    except TimeoutError as error:
         if known is not None:
             return known
+        raise AccountsDownError from error
+    except Transient as error:  # of nobody known: the look-up itself falls back on that
         raise AccountsDownError from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from koban.records import ReplayedLetter
 from koban.settings import Settings
 from schemas.errors import ReasonCode
+from streams.committed_reader import committed_reader
 from streams.dead_letters.letters import (
     REPLAYS_TOPIC,
     TOPIC,
@@ -54,7 +54,7 @@ def search(
 
     letters: list[Letter] = []
     complete = True
-    with _consumer(settings) as consumer:
+    with committed_reader(settings.kafka_bootstrap, max_poll_records=STEP_OFFSETS) as consumer:
         for tp in _partitions(consumer):
             found, ended = _newest(consumer, tp, wanted, since_us, limit)
             letters += found
@@ -94,7 +94,7 @@ def tally(letters: Iterable[Letter]) -> Tally:
 def fetch(settings: Settings, places: Iterable[Place]) -> list[Letter]:
     """The letters at these places. Raises NoSuchLetterError for the first place without one."""
     letters = []
-    with _consumer(settings) as consumer:
+    with committed_reader(settings.kafka_bootstrap, max_poll_records=STEP_OFFSETS) as consumer:
         known = {tp.partition: tp for tp in _partitions(consumer)}
         for place in places:
             tp = known.get(place.partition)
@@ -103,22 +103,6 @@ def fetch(settings: Settings, places: Iterable[Place]) -> list[Letter]:
                 raise NoSuchLetterError(f"no dead letter at {place}; `koban dlq list` shows which there are")
             letters += found
         return _marked(letters, _replays(consumer))
-
-
-@contextmanager
-def _consumer(settings: Settings) -> Iterator[KafkaConsumer]:
-    consumer = KafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap,
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        allow_auto_create_topics=False,
-        max_poll_records=STEP_OFFSETS,
-    )
-    try:
-        yield consumer
-    finally:
-        consumer.close(autocommit=False)
 
 
 def _partitions(consumer: KafkaConsumer) -> list[TopicPartition]:

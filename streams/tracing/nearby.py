@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 from kafka import KafkaConsumer, TopicPartition
 
 from koban.settings import Settings
+from streams.committed_reader import committed_reader
 from streams.tracing.record import LogRecord
 from streams.tracing.story import STAGE_OF_TOPIC, Trace
 
@@ -24,6 +24,8 @@ RECORDS_MAX = 60_000
 """Of one trace, over all partitions."""
 WINDOWS_MAX = 20
 POLL_MS = 150
+FETCH = {"max_partition_fetch_bytes": 262_144, "max_poll_records": 2_000, "fetch_max_wait_ms": 50}
+"""Small: a window is a few seconds of a partition."""
 
 
 def trace_nearby(
@@ -39,7 +41,7 @@ def trace_nearby(
     Raises KafkaError when no broker answers.
     """
     result = Trace(payment_id)
-    with _consumer(settings) as consumer:
+    with committed_reader(settings.kafka_bootstrap, **FETCH) as consumer:
         partitions = [
             TopicPartition(topic, partition)
             for topic in sorted(consumer.topics() & STAGE_OF_TOPIC.keys())
@@ -103,21 +105,3 @@ def _read(
             open_tps -= done
             consumer.pause(*done)
     return True
-
-
-@contextmanager
-def _consumer(settings: Settings) -> Iterator[KafkaConsumer]:
-    consumer = KafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap,
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        allow_auto_create_topics=False,
-        max_partition_fetch_bytes=262_144,
-        max_poll_records=2_000,
-        fetch_max_wait_ms=50,
-    )
-    try:
-        yield consumer
-    finally:
-        consumer.close(autocommit=False)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from koban.settings import Settings
+from streams import committed_reader
 from streams.tracing import nearby
 from streams.tracing.nearby import BEHIND_MS, WINDOWS_MAX, trace_nearby, windows
 
@@ -101,7 +102,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
             *(*_around("balances", balance), *_around("volumes", event)),
         ]
     )
-    monkeypatch.setattr(nearby, "KafkaConsumer", lambda **_: made)
+    monkeypatch.setattr(committed_reader, "KafkaConsumer", lambda **_: made)
     return made
 
 
