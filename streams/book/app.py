@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -63,7 +63,7 @@ def book_app(settings: Settings) -> BatchApp:
         while not app.should_stop:
             await asyncio.sleep(MARK_EVERY_S)
             at_us = time.time_ns() // 1000 - SETTLED_US
-            for lane in caught_up(app):
+            for lane in [lane for lane, behind in app.desk.lags(JOURNAL) if not behind]:
                 try:
                     await book.mark(lane, at_us)
                 except Transient as error:
@@ -152,13 +152,3 @@ def dead_letter(batch: Batch, record: Record, reason: str) -> None:
         producer="ledger",
     )
     batch.emit(DEAD_LETTERS, record.value, key=record.key, headers=letter.headers(), timestamp_ms=record.timestamp)
-
-
-def caught_up(app: BatchApp) -> Iterable[int]:
-    """Lanes of the journal on this worker that have nothing left to work on."""
-    for runner in app.desk.runners.values():
-        if not runner.restored:
-            continue
-        for tp, behind in runner.lag(app.consumer.stable_ends(runner.tps)).items():
-            if tp.topic == JOURNAL and not behind:
-                yield tp.partition

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from opensearchpy import AsyncOpenSearch, OpenSearchException
@@ -71,7 +71,7 @@ def search_index_app(settings: Settings) -> BatchApp:
     async def tell_progress() -> None:
         while not app.should_stop:
             await asyncio.sleep(PROGRESS_EVERY_S)
-            marks = progress.marks(lags(app), time.time_ns() // 1000)
+            marks = progress.marks(app.desk.lags(EVENTS), time.time_ns() // 1000)
             await sink_quietly(sink, [item_of(mark) for mark in marks])
         await work.finished()
         await sink.close()
@@ -166,16 +166,6 @@ def dead_letter(batch: Batch, rejected: Rejected) -> None:
             producer=STAGE,
         )
         batch.emit(DEAD_LETTERS, record.value, key=record.key, headers=letter.headers(), timestamp_ms=record.timestamp)
-
-
-def lags(app: BatchApp) -> Iterable[tuple[int, int]]:
-    """Lane and records behind, of the events' lanes that this worker has restored."""
-    for runner in app.desk.runners.values():
-        if not runner.restored:
-            continue
-        for tp, behind in runner.lag(app.consumer.stable_ends(runner.tps)).items():
-            if tp.topic == EVENTS:
-                yield tp.partition, behind
 
 
 async def sink_quietly(sink: Sink, items: Sequence[Item]) -> None:

@@ -122,6 +122,19 @@ class Desk:
         restored = sum(runner.restored for runner in self.runners.values())
         self._metrics.lanes(len(self.runners) - restored, restored)
 
+    def lags(self, topic: str) -> list[tuple[int, int]]:
+        """Partition of ``topic`` and offsets not worked on yet, of the lanes that this worker has restored.
+
+        A list, as of now: lanes come and go while the caller awaits between one and the next.
+        """
+        return [
+            (tp.partition, lag)
+            for runner in self.runners.values()
+            if runner.restored
+            for tp, lag in runner.lag(self._stable_ends(runner.tps)).items()
+            if tp.topic == topic
+        ]
+
     def _start(self, lane: tuple[str, int], tps: list[TopicPartition]) -> None:
         handler = self._handler_of[tps[0].topic]
         runner = self.runners.get(lane)
