@@ -251,7 +251,7 @@ class PointsExpiry(WalletBody, frozen=True, kw_only=True, omit_defaults=True):
     currency: Currency = "JPY"
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A line of a journal entry: a debit is positive, a credit negative, so that an entry's lines sum to zero."""
 
     account: Annotated[str, msgspec.Meta(min_length=3, max_length=160)]

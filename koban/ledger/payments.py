@@ -116,6 +116,14 @@ def payment_began_at_us(life: bytes) -> int | None:
     return _decode(life).began_at_us
 
 
+def paid(at_us: int, merchant: str, shares: list[tuple[str, int, int]]) -> bytes:
+    """The life of a payment that was just made: a `Share`'s fields by tender.
+
+    Plain tuples: the same bytes as of the Structs, in half the time, and this is most of what the ledger does.
+    """
+    return _encode((_PAID, at_us, merchant, shares))
+
+
 # --- judging
 
 
@@ -318,10 +326,7 @@ def apply_payment(entry: Posting | StoredEntry, owner: str, store: Store) -> Non
             shares.append((base_of(account) if "@" in account else account, debit, debit))
         else:
             merchant = account
-    # Plain tuples: the same bytes as of the Structs, in half the time, and this is most of what the ledger does. So the
-    # call of `put` is spared too.
-    key = f"{owner}/{entry.payment_id}"
-    store[key] = store.changed[key] = _encode((_PAID, entry.occurred_at_us, merchant, shares))
+    store.put(f"{owner}/{entry.payment_id}", paid(entry.occurred_at_us, merchant, shares))
 
 
 def apply_authorization(entry: Posting | StoredEntry, owner: str, store: Store) -> None:

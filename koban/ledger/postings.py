@@ -69,7 +69,7 @@ def held(wallet_id: str, kind: str, lot: str | None = None) -> str:
 def tender_account(wallet_id: str, tender: Tender) -> str:
     """Where a tender's money comes from: the wallet, or what a card issuer or the pay-later book owes."""
     kind = tender.kind
-    if kind in _PLAIN_KINDS:
+    if kind in PLAIN_KINDS:
         return f"U.{part(wallet_id)}.{kind}"
     if kind == "card":
         return f"A.card_recv.{tender.lot or UNNAMED}"
@@ -106,7 +106,8 @@ def _pending(body: Body) -> str:
 
 
 _KINDS_WITH_LOT = ("points_ltd", "voucher")
-_PLAIN_KINDS = frozenset(("money", "money_lite", "points"))
+PLAIN_KINDS = frozenset(("money", "money_lite", "points"))
+"""Kinds of a wallet's own money that have one account each."""
 _CAPPED_KINDS = ("money", "money_lite")
 
 

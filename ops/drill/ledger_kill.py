@@ -50,7 +50,7 @@ RECOVERY_S_MAX = 60.0
 REST_S_MAX = 90.0
 POLL_S = 0.1
 RECONNECT_MS_MAX = 500
-"""Of the drill's own clients. By default their pauses double up to 30 s, and a broker's recovery would count them in."""
+"""Of the drill's own clients. By default their pauses double up to 30 s, and a broker's recovery would count them."""
 BATCH_RECORDS_MAX = 100
 """Small, so that a seed sees many transactions."""
 PASSES_MAX = 12

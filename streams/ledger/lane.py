@@ -43,6 +43,9 @@ ROWS_AT_ONCE = 5_000
 ENTRIES_AT_ONCE = 50_000
 """Entries of the whole journal that are applied before what they changed goes to the store."""
 
+OWN_HEADERS = ("ce_id", "ce_causationid", "ce_correlationid")
+"""What is a record's own; a batch's records share the others."""
+
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
 _log = logging.getLogger(__name__)
@@ -290,7 +293,7 @@ class LedgerLane(Lane):
         Each record goes all the way before the next one is read: what it needs is then still in the processor's cache.
         """
         post, stamp = self.book.post, _stamp("journal-entry", at_us)
-        emit = batch.emitter(JOURNAL, self.partition)
+        pack = batch.packer(JOURNAL, self.partition, stamp, OWN_HEADERS)
         read = _cashback if batch.topic == CASHBACK else decode_fact
         times: dict[str, int] = {}
         for record in batch.records:
@@ -304,8 +307,13 @@ class LedgerLane(Lane):
             if isinstance(entry, Refusal):
                 self._refuse(batch, record, entry, at_us)
                 continue
-            times[entry.event_id] = timestamp_ms = record.timestamp
-            emit(_encode(entry), record.key, _headers_of_entry(stamp, entry), timestamp_ms)
+            event_id = entry.event_id
+            times[event_id] = timestamp_ms = record.timestamp
+            cause, payment_id = event_id.encode(), entry.payment_id
+            pack(
+                _encode(entry), record.key, timestamp_ms, cause, cause,
+                None if payment_id is None else payment_id.encode(),
+            )  # fmt: skip
             for breach in entry.breaches:
                 self._count(f"breach_{breach.code}", 1)
         self._count(Outcome.POSTED, len(times))
@@ -399,13 +407,12 @@ class LedgerLane(Lane):
         )
 
     def _emit_balances(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
-        emit, stamp = batch.emitter(BALANCES, self.partition), _stamp("balance", at_us)
+        pack = batch.packer(BALANCES, self.partition, _stamp("balance", at_us), OWN_HEADERS)
         unstored = None if self._store is None else self._unstored
         for balance in self.book.take_touched():
             key, event_id = balance.account.encode(), balance.event_id
-            headers = [*stamp, ("ce_id", b"%b:%d" % (key, balance.version)), ("ce_causationid", event_id.encode())]
             value = _encode(balance)
-            emit(value, key, headers, times[event_id])
+            pack(value, key, times[event_id], b"%b:%d" % (key, balance.version), event_id.encode(), None)
             if unstored is not None:
                 unstored[key] = value
 

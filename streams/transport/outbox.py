@@ -3,35 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from streams.transport.batch import Batch, Emitter, Output, Record
-
-
-class Slot:
-    """The record batches of one topic and partition, the last of them open."""
-
-    __slots__ = ("append", "builders", "count", "total")
-
-    def __init__(self, builder: Any) -> None:
-        self.builders = [builder]
-        self.append = builder._builder.append
-        self.count = 0
-        """Records in the open one."""
-        self.total = 0
-        """Records in the ones before."""
-
-    def roll(self, builder: Any) -> None:
-        """Closes the open record batch, which is full, and opens another."""
-        self.close()
-        self.total += self.count
-        self.builders.append(builder)
-        self.append = builder._builder.append
-        self.count = 0
-
-    def close(self) -> None:
-        self.builders[-1]._relative_offset = self.count
-        self.builders[-1].close()
+from streams.transport.batch import Batch, Output, Record
+from streams.transport.record_batch import Headers, Packer, RecordBatch, Slot
 
 
 class Outbox:
@@ -39,14 +13,14 @@ class Outbox:
 
     def __init__(
         self,
-        new_builder: Callable[[], Any],
+        new_batch: Callable[[], RecordBatch],
         partitions: Mapping[str, int],
         partition_of: Callable[[bytes | None, int], int],
     ) -> None:
         self.slots: dict[tuple[str, int | None], Slot] = {}
         self.late: list[Output] = []
         """Of topics whose number of partitions is not known yet; see ``settle``."""
-        self._new_builder = new_builder
+        self._new_batch = new_batch
         self._partitions = partitions
         self._partition_of = partition_of
 
@@ -68,28 +42,15 @@ class Outbox:
                 partition = self._partition_of(key, self._partitions[topic])
             slot = self.slots.get((topic, partition))
             if slot is None:
-                slot = self.slots[topic, partition] = Slot(self._new_builder())
-        if slot.append(slot.count, timestamp_ms, key, value, headers) is None:
-            slot.roll(self._new_builder())
-            slot.append(0, timestamp_ms, key, value, headers)
-        slot.count += 1
+                slot = self.slots[topic, partition] = Slot(self._new_batch)
+        slot.append(value, key, headers, timestamp_ms)
 
-    def emitter(self, topic: str, partition: int) -> Emitter:
-        """``add`` for one place: what is looked up for each record there is looked up once."""
-        slot: Slot | None = None
-
-        def emit(value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], timestamp_ms: int) -> None:
-            nonlocal slot
-            if slot is None:
-                slot = self.slots.get((topic, partition))
-                if slot is None:
-                    slot = self.slots[topic, partition] = Slot(self._new_builder())
-            if slot.append(slot.count, timestamp_ms, key, value, headers) is None:
-                slot.roll(self._new_builder())
-                slot.append(0, timestamp_ms, key, value, headers)
-            slot.count += 1
-
-        return emit
+    def packer(self, topic: str, partition: int, shared: Headers, names: tuple[str, str, str]) -> Packer:
+        """``add`` for one place and records whose headers are alike but for two or three values."""
+        slot = self.slots.get((topic, partition))
+        if slot is None:
+            slot = self.slots[topic, partition] = Slot(self._new_batch)
+        return slot.packer(shared, names)
 
     def settle(self) -> None:
         """Places what was late; the partitions of all its topics are known by now."""
@@ -101,7 +62,7 @@ class Outbox:
         """Topic → records."""
         counts: dict[str, int] = {}
         for (topic, _), slot in self.slots.items():
-            counts[topic] = counts.get(topic, 0) + slot.total + slot.count
+            counts[topic] = counts.get(topic, 0) + slot.count
         return counts
 
 
@@ -134,8 +95,8 @@ class WritingBatch(Batch):
     ) -> None:
         self.outbox.add(topic, partition, key, value, headers or [], timestamp_ms)
 
-    def emitter(self, topic: str, partition: int) -> Emitter:
-        return self.outbox.emitter(topic, partition)
+    def packer(self, topic: str, partition: int, shared: Headers, names: tuple[str, str, str]) -> Packer:
+        return self.outbox.packer(topic, partition, shared, names)
 
     def forget_outputs(self) -> None:
         """Before the batch is tried again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import zip_longest
 from typing import Any
 
@@ -17,6 +17,7 @@ from aiokafka.structs import OffsetAndMetadata
 from schemas.partitioning import lane_of_key
 from streams.transport.failpoint import Place, passed
 from streams.transport.outbox import Outbox
+from streams.transport.record_batch import RecordBatch
 
 # A transaction that starts while the markers of the one before are still being written is refused; aiokafka then waits
 # 20 ms. The markers take about a millisecond, and a lane's transactions follow each other closely.
@@ -37,9 +38,12 @@ Ends = Mapping[tuple[str, int], int]
 class Writer:
     """Writes outboxes with one Kafka producer."""
 
-    def __init__(self, client: dict[str, Any], **options: Any) -> None:
+    def __init__(self, client: dict[str, Any], compression: str | None, **options: Any) -> None:
         self._producer = AIOKafkaProducer(
             **client, acks="all", max_batch_size=BATCH_BYTES_MAX, linger_ms=0, retry_backoff_ms=50, **options
+        )
+        self._new_batch = partial(
+            RecordBatch, BATCH_BYTES_MAX, compression, transactional="transactional_id" in options
         )
         self._partitions: dict[str, int] = {}
         """Topic → partitions, of topics that were written to. Topics keyed by owner never grow."""
@@ -51,7 +55,7 @@ class Writer:
         await self._producer.stop()
 
     def outbox(self) -> Outbox:
-        return Outbox(self._producer.create_batch, self._partitions, partition_of)
+        return Outbox(self._new_batch, self._partitions, partition_of)
 
     async def write(self, outboxes: Iterable[Outbox]) -> Ends:
         """Returns when the brokers have all of it: where that ended, as far as they told.
@@ -70,18 +74,17 @@ class Writer:
         """Hands over the first record batch of every partition before the second of any: a transaction then learns of
         all its partitions at once. One that is added while another is written to makes the broker refuse the write
         for a moment (Kafka 4 verifies, and tells older clients that replicas are missing)."""
-        building: dict[tuple[str, int | None], list[Any]] = {}
+        building: dict[tuple[str, int | None], list[RecordBatch]] = {}
         for outbox in outboxes:
             await self._settle(outbox)
             for place, slot in outbox.slots.items():
-                slot.close()
-                building.setdefault(place, []).extend(slot.builders)
+                if filled := [batch for batch in slot.batches if batch.count]:
+                    building.setdefault(place, []).extend(filled)
         sent: list[tuple[asyncio.Future[Any], int]] = []
         for layer in zip_longest(*building.values()):
-            for (topic, partition), builder in zip(building, layer, strict=True):
-                if builder is not None:
-                    count = builder.record_count()
-                    sent.append((await self._producer.send_batch(builder, topic, partition=partition), count))
+            for (topic, partition), batch in zip(building, layer, strict=True):
+                if batch is not None:
+                    sent.append((await self._producer.send_batch(batch, topic, partition=partition), batch.count))
         return sent
 
     async def _settle(self, outbox: Outbox) -> None:
@@ -94,7 +97,7 @@ class IdempotentWriter(Writer):
     """At least once: a record is never written twice by one worker, but again by the next one after a crash."""
 
     def __init__(self, client: dict[str, Any], compression: str | None) -> None:
-        super().__init__(client, enable_idempotence=True, compression_type=compression)
+        super().__init__(client, compression, enable_idempotence=True)
 
 
 class TransactionalWriter(Writer):
@@ -105,10 +108,7 @@ class TransactionalWriter(Writer):
 
     def __init__(self, client: dict[str, Any], compression: str | None, transactional_id: str, group: str) -> None:
         super().__init__(
-            client,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            compression_type=compression,
+            client, compression, transactional_id=transactional_id, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS
         )
         self._group = group
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.record.memory_records import MemoryRecords
 
 from ops.drill.simulation.broker import Broker, Draft, Group, Log, Member, Stored
 from ops.drill.simulation.clockwork import Process
@@ -21,9 +23,9 @@ from streams.transport.app import group_of
 from streams.transport.desk import Desk, Handler
 from streams.transport.fetched import Chunk
 from streams.transport.lane import Lane
-from streams.transport.outbox import Outbox
+from streams.transport.record_batch import RecordBatch
 from streams.transport.runner import Limits, Runner
-from streams.transport.writers import TransactionalWriter, partition_of
+from streams.transport.writers import BATCH_BYTES_MAX, TransactionalWriter
 
 T = TypeVar("T")
 
@@ -86,28 +88,6 @@ class Network:
         return answer
 
 
-class Records:
-    """A record batch in the making, as the product's outbox fills it."""
-
-    def __init__(self) -> None:
-        self.drafts: list[Draft] = []
-        self._builder = self
-        self._relative_offset = 0
-
-    def append(
-        self, offset: int, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Any
-    ) -> Records:
-        assert timestamp is not None
-        self.drafts.append(Draft(timestamp, key, value))
-        return self
-
-    def record_count(self) -> int:
-        return len(self.drafts)
-
-    def close(self) -> None:
-        """Nothing to seal."""
-
-
 class Written(NamedTuple):
     """What the broker says of a record batch: where it lies."""
 
@@ -136,21 +116,20 @@ class Producer:
     async def stop(self) -> None:
         """Nothing is left to send."""
 
-    def create_batch(self) -> Records:
-        return Records()
-
     async def partitions_for(self, topic: str) -> range:
         return range(self.network.broker.topics[topic])
 
     async def begin_transaction(self) -> None:
         self._in_transaction = True
 
-    async def send_batch(self, records: Records, topic: str, *, partition: int) -> asyncio.Future[Written]:
+    async def send_batch(self, batch: RecordBatch, topic: str, *, partition: int) -> asyncio.Future[Written]:
         tp, broker = TopicPartition(topic, partition), self.network.broker
+        records = MemoryRecords(bytes(batch._build())).next_batch()
+        drafts = [Draft(record.timestamp, record.key, record.value) for record in records]
 
         def produce() -> Written:
             offset = broker.logs[tp].end
-            broker.produce(self.transactional_id, self.epoch, tp, records.drafts)
+            broker.produce(self.transactional_id, self.epoch, tp, drafts)
             return Written(topic, partition, offset)
 
         return self.network.ask(produce, "produce")
@@ -176,11 +155,9 @@ class Writer(TransactionalWriter):
     def __init__(self, producer: Producer) -> None:
         # Not the parent's: it would make a real producer.
         self._producer = producer
+        self._new_batch = partial(RecordBatch, BATCH_BYTES_MAX)
         self._partitions = {}
         self._group = GROUP
-
-    def outbox(self) -> Outbox:
-        return Outbox(self._producer.create_batch, self._partitions, partition_of)
 
 
 class PartitionLog:

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from rocksdict import Options, Rdict
+from rocksdict import Rdict
 
 from schemas.partitioning import lane_of
 from streams.ledger import lane as ledger_lane
 from streams.ledger.lane import BALANCES, JOURNAL, VALID, LedgerLane
-from streams.ledger.store import LaneStore, Loss
+from streams.ledger.store import LaneStore, Loss, rocks_options
 from streams.transport import Batch, Span
 
 LANES, LANE = 4, 1
@@ -241,7 +241,7 @@ def test_an_older_copy_is_read_on_over_what_was_forgotten_since(
 
 def test_a_store_of_the_format_before_is_made_anew(topics: Topics, folder: Path) -> None:
     state = filled(topics, folder)
-    db = Rdict(str(folder), Options(raw_mode=True))
+    db = Rdict(str(folder), rocks_options())
     coverage = msgspec.json.decode(db[b"~"][4:])
     del coverage["clock_us"]
     raw = msgspec.json.encode({**coverage, "format": 1})
@@ -308,7 +308,7 @@ def largest(folder: Path) -> Path:
 
 def to_sst(folder: Path) -> None:
     """Opening writes the log of a store into a table."""
-    db = Rdict(str(folder), Options(raw_mode=True))
+    db = Rdict(str(folder), rocks_options())
     db.flush()
     db.close()
 

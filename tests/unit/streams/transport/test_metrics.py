@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from aiokafka.producer.message_accumulator import BatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import Histogram, generate_latest
 
 from streams.transport.metrics import END_TO_END_S, StageMetrics
 from streams.transport.outbox import Outbox, WritingBatch
+from streams.transport.record_batch import RecordBatch
 
 
 def outbox() -> Outbox:
     partitions = {"payments-valid": 4, "payments-dlq": 4}
-    return Outbox(lambda: BatchBuilder(900_000, 0), partitions, lambda key, count: 0)
+    return Outbox(lambda: RecordBatch(900_000), partitions, lambda key, count: 0)
 
 
 class Row:

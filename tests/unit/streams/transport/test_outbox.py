@@ -5,28 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from schemas.partitioning import lane_of
-from streams.transport.outbox import Outbox, Slot, WritingBatch
+from streams.transport.outbox import Outbox, WritingBatch
+from streams.transport.record_batch import RecordBatch, Slot
 from streams.transport.writers import partition_of
 
 BYTES_MAX = 1000
 
 
 def outbox(**partitions: int) -> Outbox:
-    return Outbox(lambda: BatchBuilder(BYTES_MAX, 0), partitions, partition_of)
+    return Outbox(lambda: RecordBatch(BYTES_MAX), partitions, partition_of)
 
 
 def records(slot: Slot) -> list[list[Any]]:
     """Of each record batch, as a reader finds them."""
-    slot.close()
     found = []
-    for builder in slot.builders:
-        memory = MemoryRecords(bytes(builder._build()))
+    for batch in slot.batches:
+        memory = MemoryRecords(bytes(batch._build()))
         found.append(list(memory.next_batch()))
-        assert builder.record_count() == len(found[-1]), "the producer counts sequence numbers by it"
+        assert batch.record_count() == len(found[-1]), "the producer counts sequence numbers by it"
     return found
 
 
@@ -68,7 +67,7 @@ def test_a_record_larger_than_a_record_batch_goes_alone() -> None:
 
 def test_records_of_a_topic_not_yet_known_wait_for_it_in_their_order() -> None:
     partitions: dict[str, int] = {}
-    box = Outbox(lambda: BatchBuilder(BYTES_MAX, 0), partitions, partition_of)
+    box = Outbox(lambda: RecordBatch(BYTES_MAX), partitions, partition_of)
     box.add("out", 0, b"k", b"1", [], 5)
     box.add("out", None, b"k", b"2", [], 5)
     assert not box.slots

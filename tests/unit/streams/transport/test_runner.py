@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas.errors import Transient
 from streams.transport.batch import Batch
@@ -18,6 +17,7 @@ from streams.transport.lane import Lane
 from streams.transport.lane_log import LaneLog
 from streams.transport.metrics import StageMetrics
 from streams.transport.outbox import Outbox
+from streams.transport.record_batch import RecordBatch
 from streams.transport.runner import Limits, Runner, split
 
 TP = TopicPartition("t", 0)
@@ -92,7 +92,7 @@ class Writer:
         self.steps.append("abandon")
 
     def outbox(self) -> Outbox:
-        return Outbox(lambda: BatchBuilder(900_000, 0), {"out": 4}, lambda key, count: 0)
+        return Outbox(lambda: RecordBatch(900_000), {"out": 4}, lambda key, count: 0)
 
     async def commit(self, outboxes: list[Outbox], offsets: dict[TopicPartition, int]) -> dict[tuple[str, int], int]:
         await asyncio.sleep(0)
