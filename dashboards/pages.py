@@ -18,7 +18,7 @@ from jinja2.runtime import Context
 from dashboards import formats
 from dashboards.board import Board
 from dashboards.console import Desk
-from dashboards.language import message
+from dashboards.language import message, messages
 from dashboards.people.guard import page_values
 from dashboards.series import Series
 from dashboards.static_files import StaticFiles
@@ -46,6 +46,7 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         self._templates.filters |= formats.FILTERS
         self._templates.filters |= {
@@ -60,6 +61,13 @@ class Pages:
             "stage_names": STAGES,
             "htmx_config": HTMX_CONFIG,
         }
+        self._compile()
+
+    def _compile(self) -> None:
+        """Now, so that no reader waits for it: on a platform that is starting up the first page took seconds."""
+        messages()
+        for name in self._templates.list_templates(filter_func=lambda name: name.endswith(".j2")):
+            self._templates.get_template(name)
 
     def render(self, template: str, view: View, **values: Any) -> str:
         """A template's markup."""

@@ -26,7 +26,7 @@ from dashboards.people import credentials
 from dashboards.people.audit import Actor
 from dashboards.people.rights import SESSION_ONLY, Right, may
 from dashboards.people.roles import Person, Via
-from dashboards.people.service import People
+from dashboards.people.service import FRESH_S, People
 from koban.search.request import Scope
 from schemas.errors import Transient
 
@@ -180,11 +180,13 @@ async def identified(request: Request) -> Person | None:
     secret = token if by_token else session_secret(request)
     if not 0 < len(secret) <= credentials.CHARACTERS_MAX:
         return None
-    look_up = partial(people.by_token if by_token else people.by_session, secret, reads=reads)
+    if fresh := people.known(secret, FRESH_S):  # no thread is needed to say so
+        return fresh
     known = people.known(secret) if reads else None
+    look_up = partial(people.by_token if by_token else people.by_session, secret, reads=reads)
     try:
         async with asyncio.timeout(LOOK_UP_S_MAX if known is None else KNOWN_S_MAX):
-            return await to_thread.run_sync(look_up, abandon_on_cancel=True)
+            return await people.look_ups.answer((secret, by_token, reads), look_up)
     except TimeoutError as error:
         if known is not None:
             return known

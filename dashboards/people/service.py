@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
+
+from anyio import to_thread
 
 from dashboards.people import audit
 from dashboards.people.accounts import Accounts, Clock
@@ -64,6 +68,7 @@ class People:
         self.sessions = Sessions(database, lifetimes, clock, randomness)
         self.tokens = Tokens(database, clock, randomness)
         self._known = Known(monotonic)
+        self.look_ups = LookUps()
         self._of_account, self._of_address = Attempts(OF_ACCOUNT), Attempts(OF_ADDRESS)
 
     @classmethod
@@ -104,9 +109,10 @@ class People:
         """Whose token it is. Raises Transient as ``by_session`` does."""
         return self._known.person(hashed(secret), lambda: self.tokens.person(secret), reads=reads)
 
-    def known(self, secret: str) -> Person | None:
-        """Who was last known by this session or token, where that is not too long ago to read by."""
-        return self._known.last(hashed(secret))
+    def known(self, secret: str, within_s: float = STALE_S) -> Person | None:
+        """Who was last known by this session or token, where that is not too long ago; by default, to read by. Does not
+        block."""
+        return self._known.last(hashed(secret), within_s)
 
     def sign_out(self, secret: str, by: Actor) -> None:
         """Ends a session. Raises Transient."""
@@ -135,6 +141,35 @@ class People:
         """Appends to the audit log what is done elsewhere than in these tables: before it is done. Raises Transient."""
         with self.database.transaction() as session:
             audit.append(session, actor, action, target, details, self.clock())
+
+
+class LookUps:
+    """Look-ups under way in an event loop. Requests that ask the same meanwhile get one answer.
+
+    Hundreds with a credential that nobody has looked up yet would else queue up for threads and connections, each to
+    learn what the first one learns.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[Hashable, asyncio.Task[Person | None]] = {}
+
+    async def answer(self, key: Hashable, look_up: Callable[[], Person | None]) -> Person | None:
+        """What ``look_up`` says in a thread, raises included. A caller that gives up takes nothing from the others."""
+        task = self._under_way.get(key)
+        if task is None or task.get_loop() is not asyncio.get_running_loop():
+            task = self._under_way[key] = asyncio.create_task(_in_thread(look_up))
+            task.add_done_callback(partial(self._ended, key))
+        return await asyncio.shield(task)
+
+    def _ended(self, key: Hashable, task: asyncio.Task[Person | None]) -> None:
+        if self._under_way.get(key) is task:
+            del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; that nobody did is no error
+
+
+async def _in_thread(look_up: Callable[[], Person | None]) -> Person | None:
+    return await to_thread.run_sync(look_up, abandon_on_cancel=True)
 
 
 class Known:
@@ -178,11 +213,11 @@ class Known:
                     self._found.popitem(last=False)
         return person
 
-    def last(self, key: str) -> Person | None:
-        """Whose credential it was when it was last looked up, as long as that is good for."""
+    def last(self, key: str, within_s: float) -> Person | None:
+        """Whose credential it was when it was last looked up, if that is not longer ago."""
         with self._turn:
             at_s, person = self._found.get(key, (-STALE_S, None))
-        return person if self._monotonic() - at_s <= STALE_S else None
+        return person if self._monotonic() - at_s <= within_s else None
 
     def forget(self) -> None:
         """Everybody: looked up again at their next request."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -23,16 +24,21 @@ VIEWERS = 20
 ANSWER_S_MAX = 5.0
 NUMBERS = 50
 SEARCHES = ("", "返金", "1000円以上", "渋谷", "今日 2000円以下 カード", "status:completed 店")
+SERVER_TIMING = re.compile(r"\bdur=([0-9.]+)")
 LET_IN_BY = "KOBAN_TOKEN"
 """A console that knows people lets a program in by this token."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One request: its page, milliseconds from when it was due until its last byte, and its status; 0 for none."""
+    """One request: its page, milliseconds from when it was due until its last byte, and its status; 0 for none.
+
+    `server_ms` is what the server says that it took until the answer began; None where it says nothing.
+    """
 
     page: str
     ms: float
     status: int
+    server_ms: float | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +52,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: float
     p99_ms: float
     max_ms: float
+    server_p95_ms: float
+    """Of what the server says that it took; the others also count the way, and this process's own wait for a core."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +83,13 @@ def _row(page: str, answers: Sequence[Answer]) -> Row:
         p95_ms=quantile(times, 0.95),
         p99_ms=quantile(times, 0.99),
         max_ms=round(times[-1], 1) if times else 0.0,
+        server_p95_ms=quantile(sorted(server_ms(answer) for answer in answers), 0.95),
     )
+
+
+def server_ms(answer: Answer) -> float:
+    """What the server says that it took; else, for one that says nothing or gave no answer, all that it took."""
+    return answer.ms if answer.server_ms is None else answer.server_ms
 
 
 def quantile(times: Sequence[float], q: float) -> float:
@@ -126,13 +140,16 @@ async def _numbers(session: aiohttp.ClientSession) -> list[str]:
 
 
 async def _ask(session: aiohttp.ClientSession, page: str, address: str, due: float) -> Answer:
+    server: float | None = None
     try:
         async with session.get(address) as answer:
             await answer.read()
             status = answer.status
+            if timed := SERVER_TIMING.search(answer.headers.get("Server-Timing", "")):
+                server = float(timed[1])
     except (aiohttp.ClientError, TimeoutError):
         status = 0
-    return Answer(page, (time.perf_counter() - due) * 1_000, status)
+    return Answer(page, (time.perf_counter() - due) * 1_000, status, server)
 
 
 async def _view(session: aiohttp.ClientSession, changes: list[int]) -> None:

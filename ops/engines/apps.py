@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.engines import flink
-from ops.engines.component import Component, NotReadyError
+from ops.engines.component import WAITED_FOR, WORKS, Component, NotReadyError
 from ops.engines.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +74,7 @@ def _component(site: Site, app: App, environ: Mapping[str, str]) -> Component:
         environ={**environ, "KOBAN_METRICS_PORT": str(port)},
         directory=ROOT,
         unhealthy_s_max=app.unhealthy_s_max,
+        niceness=WAITED_FOR if app.name == CONSOLE else WORKS,
         kind="app",
     )
 

@@ -1,7 +1,8 @@
-"""``python child.py [--user UID:GID] COMMAND…``: becomes the command, tied to the supervisor's life.
+"""``python child.py [--nice N] [--user UID:GID] COMMAND…``: becomes the command, tied to the supervisor's life.
 
-It sheds root for engines that refuse it, and asks the kernel to end the process when the supervisor dies, however it
-dies: no engine is left behind to hold ports and files. Only the standard library is imported; this runs once per start.
+It gives way to others where it is told to, sheds root for engines that refuse it, and asks the kernel to end the
+process when the supervisor dies, however it dies: no engine is left behind to hold ports and files. Only the standard
+library is imported; this runs once per start.
 """
 
 import ctypes
@@ -12,9 +13,10 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def become(command: list[str], user: tuple[int, int] | None) -> None:
+def become(command: list[str], user: tuple[int, int] | None, niceness: int) -> None:
     """Replaces this process by the command. Raises OSError when that fails."""
     parent = os.getppid()
+    os.nice(niceness)
     if user:
         uid, gid = user
         os.setgroups([])
@@ -29,12 +31,15 @@ def become(command: list[str], user: tuple[int, int] | None) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    user = None
+    user, niceness = None, 0
+    if arguments[:1] == ["--nice"]:
+        niceness = int(arguments[1])
+        arguments = arguments[2:]
     if arguments[:1] == ["--user"]:
         uid, gid = arguments[1].split(":")
         user = (int(uid), int(gid))
         arguments = arguments[2:]
-    become(arguments, user)
+    become(arguments, user, niceness)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ops.engines import lock
 from ops.engines.cache import cache_dir, tree
-from ops.engines.component import Component
+from ops.engines.component import WORKS, Component
 from ops.engines.fetch import fetch
 from ops.engines.java import java
 from ops.engines.site import Site
@@ -145,6 +145,7 @@ def components(site: Site) -> tuple[Component, ...]:
             endpoint=f"127.0.0.1:{port}",
             directory=folder,
             stop_s_max=30,
+            niceness=WORKS,
         ),
     )
 

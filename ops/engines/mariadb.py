@@ -10,7 +10,7 @@ import pymysql
 
 from ops.engines import lock, rootless
 from ops.engines.cache import cache_dir, tree
-from ops.engines.component import Component
+from ops.engines.component import ASKED, Component
 from ops.engines.fetch import fetch
 from ops.engines.site import Site
 from sinks.mysql import place_of
@@ -146,6 +146,7 @@ def components(site: Site) -> tuple[Component, ...]:
             directory=folder,
             sheds_root=True,
             stop_s_max=30,
+            niceness=ASKED,
         ),
     )
 

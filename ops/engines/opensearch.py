@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ops.engines import lock, rootless
 from ops.engines.cache import cache_dir, tree
-from ops.engines.component import Component
+from ops.engines.component import ASKED, Component
 from ops.engines.fetch import fetch
 from ops.engines.java import home_for_all, java
 from ops.engines.site import Site
@@ -161,6 +161,7 @@ def components(site: Site) -> tuple[Component, ...]:
             directory=node,
             sheds_root=True,
             stop_s_max=30,
+            niceness=ASKED,
         ),
     )
 

@@ -113,7 +113,8 @@ def configuration(site: Site, components: Iterable[Component]) -> str:
 def _wrapped(component: Component) -> tuple[str, ...]:
     user = engine_user() if component.sheds_root else None
     shed = ("--user", f"{user[0]}:{user[1]}") if user else ()
-    return (sys.executable, "-I", "-S", str(Path(child.__file__)), *shed, *component.command)
+    nice = ("--nice", str(component.niceness)) if component.niceness else ()
+    return (sys.executable, "-I", "-S", str(Path(child.__file__)), *nice, *shed, *component.command)
 
 
 def _program(
