@@ -41,6 +41,14 @@ def test_the_target_is_of_every_answer(seen: list[Answer], ok: bool) -> None:
     assert report(Load(rate_per_s=100, seconds=1, viewers=1, changes=1, rows=rows(seen)), None).ok is ok
 
 
+def test_the_servers_own_time_counts_where_it_is_told() -> None:
+    """The way and the reader's wait for a core are no fault of the console; no answer at all is."""
+    told = [Answer("/", 900.0, 200, 5.0)] * 95
+    assert rows([*told, *answers(*[900.0] * 5)])[0].server_p95_ms == 5.0
+    assert rows([*told, *answers(*[900.0] * 6)])[0].server_p95_ms == 900.0
+    assert rows(told)[0].p95_ms == 900.0
+
+
 def test_payments_are_asked_for_when_there_are_some() -> None:
     assert all(page != "/payments/{number}" for page, _ in pages([]))
     assert ("/payments/{number}", "/payments/p-1") in pages(["p-1"])
@@ -59,7 +67,8 @@ def test_readers_ask_at_their_rate_and_watch_the_live_pages() -> None:
         asked.append(request.path)
         if request.path == "/payments.json":
             return web.json_response({"hits": [{"payment_id": "p-1"}]})
-        return web.Response(status=503 if request.path == "/ledger" else 200)
+        headers = {"Server-Timing": "console;dur=1234.5"}
+        return web.Response(status=503 if request.path == "/ledger" else 200, headers=headers)
 
     async def live(request: web.Request) -> web.StreamResponse:
         stream = web.StreamResponse()
@@ -86,6 +95,7 @@ def test_readers_ask_at_their_rate_and_watch_the_live_pages() -> None:
     whole = seen.rows[0]
     ledger = next(row for row in seen.rows if row.page == "/ledger")
     assert whole.requests == 60
+    assert ledger.server_p95_ms == 1234.5
     assert whole.errors == ledger.errors == {"503": ledger.requests}
     assert seen.changes == 3 * VIEWERS
     assert "/payments/p-1" in asked

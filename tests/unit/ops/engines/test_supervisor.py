@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from supervisor.options import ServerOptions
 
-from ops.engines import supervisor
-from ops.engines.component import Component
+from ops.engines import apps, supervisor
+from ops.engines.component import WAITED_FOR, WORKS, Component
 from ops.engines.site import Site, plan
 from ops.engines.supervisor import SOCKET_PATH_MAX, Supervisor, configuration, socket_path
 
@@ -42,8 +46,6 @@ def read(here: Site, part: Component) -> dict[str, object]:
 
 
 def test_a_command_arrives_word_by_word(here: Site) -> None:
-    import shlex
-
     program = read(here, component(here))["one"]
     assert shlex.split(program.command)[-5:] == ["/bin/echo", "100 %", 'a "b"', "c;d", "\\e"]  # type: ignore[attr-defined]
 
@@ -74,6 +76,23 @@ def test_an_engine_that_refuses_root_is_started_as_another_user(here: Site, monk
     assert "--user" not in configuration(here, [component(here)])
     monkeypatch.setattr(supervisor, "engine_user", lambda: None)
     assert "--user" not in configuration(here, [component(here, sheds_root=True)])
+
+
+@pytest.mark.parametrize(("niceness", "expected"), [(WORKS, WORKS), (WAITED_FOR, 0)])
+def test_a_component_gives_way_as_far_as_it_should(here: Site, niceness: int, expected: int) -> None:
+    """In the started process itself, and with its command as it was."""
+    tell = (sys.executable, "-c", "import os, sys; print(os.nice(0), sys.argv[1:])", "--nice", "a b")
+    program = read(here, component(here, command=tell, niceness=niceness))["one"]
+    told = subprocess.run(shlex.split(program.command), capture_output=True, text=True, check=True)  # type: ignore[attr-defined]
+    assert told.stdout.strip() == f"{min(os.nice(0) + expected, 19)} ['--nice', 'a b']"
+
+
+def test_the_console_gives_way_to_nobody(tmp_path: Path) -> None:
+    """Work in the topics waits for who looks at a page."""
+    here = plan(tmp_path, (), apps.NAMES, {}, running=False)
+    found = {part.name: part.niceness for part in apps.components(here)}
+    assert found.pop(apps.CONSOLE) == WAITED_FOR
+    assert set(found.values()) == {WORKS}
 
 
 def test_a_socket_path_is_short_enough_for_the_kernel(tmp_path: Path) -> None:
