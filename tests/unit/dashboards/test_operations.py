@@ -428,6 +428,30 @@ def test_a_payment_is_traced_through_the_stages(client: Client, monkeypatch: pyt
     assert document["complete"] is True
 
 
+def test_an_index_that_hangs_leaves_time_to_read_the_topics(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document only tells where to read; without it the last minute is read, and the page says what is missing."""
+    given: list[float] = []
+
+    def nearby(_: Settings, payment_id: str, times_ms: list[int], *, within_s: float) -> tuple[Trace, bool]:
+        given.append(within_s)
+        found = Trace(payment_id)
+        value = json.dumps({"event_type": "PaymentCompleted", "correlation_id": payment_id}).encode()
+        found.take([LogRecord("payments", 1, 7, int(NOW * 1000), None, value, {})])
+        return found, True
+
+    async def payment(*_: Any) -> None:
+        await asyncio.sleep(600)
+
+    monkeypatch.setattr(operations_trace, "trace_nearby", nearby)
+    monkeypatch.setattr(operations_trace, "DOCUMENT_S_MAX", 0.05)
+    monkeypatch.setattr(type(client.app.state.console.search), "payment", payment)
+    answer = client.get("/operations/trace?payment=0472993188201143902&lang=en")
+    assert answer.status_code == 200
+    assert "The search index does not answer" in answer.text
+    assert "PaymentCompleted" in answer.text
+    assert 0 < given[0] < operations_trace.PAGE_S_MAX
+
+
 def test_a_trace_with_its_stores_down_says_so(client: Client) -> None:
     """Neither index nor brokers answer: that is what is told, not that there is no such payment."""
     answer = client.get("/operations/trace?payment=0472993188201143902&lang=en")
