@@ -21,6 +21,7 @@ from koban.settings import Settings
 from streams.transport import logs
 from streams.transport.assignor import LaneAssignor
 from streams.transport.batch import Batch
+from streams.transport.connecting import connected
 from streams.transport.desk import Desk, Handler
 from streams.transport.driver import Consumer, Transport
 from streams.transport.health import HealthServer
@@ -216,8 +217,7 @@ class BatchApp(faust.App):
         self.finalize()
         self.watchdog.start()
         if not self.exactly_once:
-            self._shared_writer = IdempotentWriter(self.client_options(), None)
-            await self._shared_writer.start()
+            self._shared_writer = await connected(lambda: IdempotentWriter(self.client_options(), None))
 
     async def on_started(self) -> None:
         if self.on_startup_finished:

@@ -21,6 +21,7 @@ from faust.transport.drivers import aiokafka as faust_driver
 from faust.types import TP
 from mode import Service
 
+from streams.transport.connecting import connected
 from streams.transport.fetched import take
 from streams.transport.lane_log import METADATA_TIMEOUT_S, MissingTopicError
 
@@ -81,8 +82,12 @@ class Consumer(FaustConsumer):
         return self._kafka
 
     async def on_start(self) -> None:
+        self._kafka = await connected(self._new_client)
+        self._kafka._fetcher._prefetch_backoff = FETCH_PAUSE_S
+
+    def _new_client(self) -> AIOKafkaConsumer:
         conf = self.app.conf
-        self._kafka = AIOKafkaConsumer(
+        return AIOKafkaConsumer(
             **self.app.client_options(),
             group_id=conf.id,
             partition_assignment_strategy=[self.app.lanes_assignor],
@@ -97,8 +102,6 @@ class Consumer(FaustConsumer):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
         )
-        await self._kafka.start()
-        self._kafka._fetcher._prefetch_backoff = FETCH_PAUSE_S
 
     async def on_stop(self) -> None:
         if self._kafka is not None:
