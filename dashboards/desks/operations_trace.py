@@ -19,7 +19,7 @@ from streams.tracing.nearby import trace_nearby
 from streams.tracing.story import Trace
 
 ID_CHARACTERS_MAX = 64
-PAGE_S_MAX = 1.7
+PAGE_S_MAX = 1.4
 """Of looking for the document and reading topics: then the page shows what was found so far."""
 DOCUMENT_S_MAX = 0.5
 """The document only tells where to read; an index that does not answer must not take the reading's time."""
