@@ -16,7 +16,18 @@ from playwright.sync_api import Page, sync_playwright
 from tests.console.conftest import CHROMIUM, TIMEOUT_MS, WIDE
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
-PAGES = {"live": "/", "payments": "/payments", "alerts": "/alerts", "ledger": "/ledger", "operations": "/operations"}
+PAGES = {
+    "live": "/",
+    "payments": "/payments",
+    "alerts": "/alerts",
+    "ledger": "/ledger",
+    "operations": "/operations",
+    "topics": "/operations/topics",
+    "letters": "/operations/letters",
+    "job": "/operations/jobs/cashback",
+    "audit": "/audit",
+    "account": "/account",
+}
 LOOKS = (("en", "light"), ("ja", "dark"))
 SETTLED_MS = 4_000
 """Live pages get so long to fill their charts."""
