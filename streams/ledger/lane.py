@@ -21,7 +21,7 @@ from koban.ledger.outcomes import Outcome
 from koban.ledger.postings import UnknownEventTypeError
 from koban.ledger.refusals import Refusal
 from koban.ledger.steps import apply, began_at_us
-from koban.records import Leg, Legs, Posting, WaitingRefund
+from koban.records import Leg, Legs, WaitingRefund
 from schemas import codec
 from schemas.cloudevents import HeaderMaker, Headers
 from schemas.dead_letters import DeadLetter
@@ -366,17 +366,14 @@ class LedgerLane(Lane):
 
     def _emit_decided(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
         """Entries that followed from the batch's: each carries the timestamp of the record that let it come about."""
-        stamp = _stamp("journal-entry", at_us)
+        pack = batch.packer(JOURNAL, self.partition, _stamp("journal-entry", at_us), OWN_HEADERS)
         for entry, cause in self.book.take_decided():
             times[entry.event_id] = times[cause]
-            batch.emit(
-                JOURNAL,
-                _encode(entry),
-                key=owner_of(entry.lines[0].account).encode(),
-                headers=_headers_of_entry(stamp, entry),
-                timestamp_ms=times[cause],
-                partition=self.partition,
-            )
+            key, payment_id = owner_of(entry.lines[0].account).encode(), entry.payment_id
+            pack(
+                _encode(entry), key, times[cause], entry.entry_id.encode(), entry.event_id.encode(),
+                None if payment_id is None else payment_id.encode(),
+            )  # fmt: skip
             for breach in entry.breaches:
                 self._count(f"breach_{breach.code}", 1)
         for event_id, refund in self.book.waiting.take_changed().items():
@@ -439,10 +436,3 @@ def _reason(raw: bytes, error: Exception) -> InvalidEvent:
 def _stamp(record_type: str, at_us: int) -> Headers:
     """What the headers of a batch's records have in common; made once a batch, since headers cost more than posting."""
     return [header for header in _headers.derived(record_type, "", at_us) if header[0] != "ce_id"]
-
-
-def _headers_of_entry(stamp: Headers, entry: Posting) -> Headers:
-    headers = [*stamp, ("ce_id", entry.entry_id.encode()), ("ce_causationid", entry.event_id.encode())]
-    if entry.payment_id is not None:
-        headers.append(("ce_correlationid", entry.payment_id.encode()))
-    return headers

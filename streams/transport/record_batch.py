@@ -186,12 +186,12 @@ class Slot:
 
         It packs what `Packer` says; the headers are the shared ones, and then those with these names.
         """
-        varints, join, batch = _VARINTS, _join, self.batches[-1]
+        varints, join, batches = _VARINTS, _join, self.batches
         first, second, third = (sized(name.encode()) for name in names)
         of_two, of_three = (varint(len(shared) + more) + packed(shared) + first for more in (2, 3))
 
         def pack(value: bytes, key: bytes | None, at_ms: int, one: bytes, two: bytes, three: bytes | None) -> None:
-            nonlocal batch
+            batch = batches[-1]  # whichever is open: others write here too
             if batch.at_ms != at_ms:
                 batch.turn_to(at_ms)
             try:
@@ -213,7 +213,6 @@ class Slot:
                 pass
             own_headers = [(name, it) for name, it in zip(names, (one, two, three), strict=True) if it is not None]
             self.append(value, key, [*shared, *own_headers], at_ms)
-            batch = self.batches[-1]
 
         return pack
 

@@ -95,6 +95,16 @@ def test_packed_records(records: list[tuple[Any, ...]], bytes_max: int) -> None:
     assert slot.count == len(records)
 
 
+def test_a_packer_goes_on_where_others_have_written() -> None:
+    """Records keep the order in which they were written, also when another writer has filled a batch meanwhile."""
+    slot = Slot(lambda: RecordBatch(500))
+    pack = slot.packer(SHARED, NAMES)
+    pack(b"1", b"k", AT_MS, b"", b"", None)
+    slot.append(b"2" * 400, b"k", [], AT_MS)
+    pack(b"3", b"k", AT_MS, b"", b"", None)
+    assert [it[3][:1] for batch in slot.batches for it in read(sealed(batch))] == [b"1", b"2", b"3"]
+
+
 @pytest.mark.parametrize(("number", "bytes_"), [(0, b"\0"), (-1, b"\1"), (1, b"\2"), (63, b"\x7e"), (64, b"\x80\1")])
 def test_varints(number: int, bytes_: bytes) -> None:
     assert varint(number) == bytes_
