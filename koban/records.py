@@ -73,18 +73,18 @@ class Entry(Posting, frozen=True, kw_only=True, omit_defaults=True, gc=False):
             raise ValueError(f"lines sum to {total}, not to 0")
 
 
-class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Leg(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One line of an entry on its way to an account of another lane, or a refund's claim on a merchant's money."""
 
     entry_id: DerivedId
     event_id: Id
     event_type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    payment_id: Id | None = None
     owner: Id
     account: AccountId
     debit_minor: SignedMinor
     """Zero for a claim."""
     occurred_at_us: Microseconds
+    payment_id: Id | None = None
     reference_id: Id | None = None
     """The refund that the leg belongs to, if any."""
     claim_minor: AmountOrZeroMinor = 0

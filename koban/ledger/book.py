@@ -12,21 +12,21 @@ are entries of that lane, under the event's id and a word.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from koban.events import Line
-from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, Use, base_of, parse, part, part_of_lane
+from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, base_of, parse, part_of_lane
 from koban.ledger.breaches import BreachCode
 from koban.ledger.digest import StateHash
-from koban.ledger.facts import ArrivedLeg, Fact, StoredBalance
+from koban.ledger.facts import ArrivedLeg, Body, Fact, StoredBalance
 from koban.ledger.lives import Store
 from koban.ledger.payments import asked_minor, paid
 from koban.ledger.postings import PLAIN_KINDS, lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
 from koban.ledger.reservations import Reservations
-from koban.ledger.slots import Slot, State
+from koban.ledger.slots import Slot, Touched
 from koban.ledger.steps import STEPS, Note, began_at_us
 from koban.records import Breach, Leg, Posting, WaitingRefund
 
@@ -38,7 +38,6 @@ CURRENCY = "JPY"
 OVER_LIMIT = "over_limit"
 """Behind an event's id: the entry by which what a wallet had no room for was put aside."""
 PAYMENT_COMPLETED = "PaymentCompleted"
-_FREE = Use.FREE
 _GIVE_BACK = frozenset(
     (
         "PaymentCaptured", "PaymentVoided", "AuthorizationExpired", "PaymentCanceled", "TransferAccepted",
@@ -46,6 +45,9 @@ _GIVE_BACK = frozenset(
     )
 )  # fmt: skip
 """What they bring to a wallet above its cap waits in `over_limit`; a top-up above it is a breach."""
+
+Paid = tuple[str, str, str, int]
+"""A plain payment as it was posted: its id, the account that paid, the one that was paid, the amount in minor units."""
 
 
 class Book:
@@ -65,12 +67,13 @@ class Book:
         """The lane's accounts by the names that events use: an account of the house by its name without the lane."""
         self._routes: dict[str, Slot] = {}
         """Accounts of other lanes."""
-        self.drift_minor = 0
-        """Σ debits applied since the start, legs in flight included: 0 after every fact, or a line was lost."""
+        self._payees: dict[str, Slot] = {}
+        """By merchant: what plain payments go to."""
         self.families: defaultdict[str, int] = defaultdict(int)
-        """Family of accounts → the sum of its balances, debits positive, as of `take_touched`: the lane's trial
-        balance, which sums to zero."""
+        """Family of accounts → the sum of its balances, debits positive: the lane's trial balance. It sums to zero
+        after every fact, legs in flight included, or a line was lost."""
         self._touched: list[Slot] = []
+        self._unstored: list[Slot] = []
         self._outbox: defaultdict[int, list[Leg]] = defaultdict(list)
         self._in_flight = self._part(IN_FLIGHT)
         """Kept apart, so that no event can name it."""
@@ -82,71 +85,6 @@ class Book:
 
         None for an event that moves no money. Raises UnknownEventTypeError, before anything is changed.
         """
-        if fact.event_type == PAYMENT_COMPLETED and (entry := self._paid(fact)) is not None:
-            return entry
-        return self._posted(fact)
-
-    def _paid(self, fact: Fact) -> Posting | None:
-        """A plain PaymentCompleted in one piece: most of what the books do is that. None, and nothing done, for others.
-
-        Plain is what has an id not seen before, pays with a wallet's own money in this lane, and finds no refund
-        waiting. Entry, legs, balances and life are those of `_posted`; a property holds one against the other.
-        """
-        body, event_id, at_us = fact.body, fact.event_id, fact.occurred_at_us
-        payment_id = fact.correlation_id or (fact.aggregate_id if fact.aggregate == "payment" else None)
-        store, slots, own_lane = self.store, self._slots, self.lane
-        wallet = body.wallet_id
-        key = f"{wallet}/{payment_id}"
-        if payment_id is None or key in store or store.has_tombstones or self._queues or body.currency != CURRENCY:
-            return None
-        merchant = f"M.{part(body.merchant_id)}.payable"
-        credited = slots.get(merchant) or self._routes.get(merchant) or self._route(merchant)
-        if credited.of_house:
-            return None
-        lines, shares, paying, left = [], [], [], body.amount_minor
-        for tender in body.tenders:
-            amount_minor = tender.amount_minor
-            if tender.kind not in PLAIN_KINDS or amount_minor <= 0:
-                return None
-            account = f"U.{part(wallet)}.{tender.kind}"
-            slot = slots.get(account) or self._route(account)
-            if slot.lane != own_lane or slot.of_house:
-                return None
-            left -= amount_minor
-            lines.append(Line(account, amount_minor))
-            shares.append((account, amount_minor, amount_minor))
-            paying.append(slot)
-        if left or not lines:
-            return None
-        breaches: tuple[Breach, ...] = ()
-        for slot, line in zip(paying, lines, strict=True):
-            code = self._apply(slot, line.debit_minor, at_us, event_id, event_id)
-            if code is not None:
-                breaches = (*breaches, Breach(code=code, account=line.account))
-        amount_minor = body.amount_minor
-        lines.append(Line(merchant, -amount_minor))
-        if credited.lane == own_lane:
-            self._apply(
-                credited, -amount_minor, at_us, event_id, event_id
-            )  # what a merchant is owed has no limit above
-        else:
-            self._outbox[credited.lane].append(
-                Leg(
-                    entry_id=event_id, event_id=event_id, event_type=PAYMENT_COMPLETED, payment_id=payment_id,
-                    owner=credited.state.owner, account=merchant, debit_minor=-amount_minor, occurred_at_us=at_us,
-                )
-            )  # fmt: skip
-            self._count_in_flight(-amount_minor, at_us, event_id)
-        store[key] = store.changed[key] = paid(at_us, merchant, shares)
-        if at_us > store.clock_us:
-            store.clock_us = at_us
-        return Posting(
-            entry_id=event_id, event_id=event_id, event_type=PAYMENT_COMPLETED, payment_id=payment_id,
-            occurred_at_us=at_us, lines=tuple(lines), breaches=breaches,
-        )  # fmt: skip
-
-    def _posted(self, fact: Fact) -> Posting | Refusal | None:
-        """Any event, step by step."""
         if fact.body.currency != CURRENCY:
             return Refusal(RefusalCode.UNKNOWN_CURRENCY, f"{fact.body.currency} is not what the books are kept in")
         step = STEPS.get(fact.event_type)
@@ -164,6 +102,77 @@ class Book:
             if fact.occurred_at_us > store.clock_us:
                 store.clock_us = fact.occurred_at_us
         return entry
+
+    def pay(self, fact: Fact) -> Paid | None:
+        """Posts a plain payment in one piece: most of what the books do is that. None, and nothing done, for others.
+
+        Plain is a PaymentCompleted with an id not seen before, paid at once with one kind of the wallet's own money in
+        this lane, of which there is enough, while no refund waits. What it does is what `post` does; a property holds
+        one against the other.
+        """
+        body = fact.body
+        tenders, payment_id = body.tenders, fact.correlation_id
+        if payment_id is None and fact.aggregate == "payment":
+            payment_id = fact.aggregate_id
+        if len(tenders) != 1 or not payment_id or fact.event_type != PAYMENT_COMPLETED or body.currency != CURRENCY:
+            return None
+        tender, wallet, amount_minor = tenders[0], body.wallet_id, body.amount_minor
+        if tender.kind not in PLAIN_KINDS or tender.amount_minor != amount_minor or amount_minor <= 0 or "." in wallet:
+            return None
+        store, slots, own_lane = self.store, self._slots, self.lane
+        key = f"{wallet}/{payment_id}"
+        if key in store or store.has_tombstones or self._queues:
+            return None
+        payer = slots.get(f"U.{wallet}.{tender.kind}")
+        if payer is None:
+            return None
+        posted_minor = payer.posted_minor - amount_minor
+        if posted_minor < 0:
+            return None
+        payee = self._payees.get(body.merchant_id)
+        if payee is None:
+            payee = self._payee(body)
+            if payee is None:
+                return None
+        # From here on it is posted. What follows is `_apply`, twice, without its calls.
+        event_id, at_us = fact.event_id, fact.occurred_at_us
+        families, merchant = self.families, payee.account
+        families["U"] += amount_minor
+        if not payer.entry_id:
+            self._touched.append(payer)
+        payer.posted_minor = posted_minor
+        payer.version += 1
+        payer.as_of_us = at_us
+        payer.event_id = payer.entry_id = event_id
+        if payee.lane == own_lane:
+            families["M"] -= amount_minor
+        else:
+            self._outbox[payee.lane].append(
+                Leg(event_id, event_id, PAYMENT_COMPLETED, payee.owner, merchant, -amount_minor, at_us, payment_id)
+            )
+            families[IN_FLIGHT_FAMILY] -= amount_minor
+            payee = self._in_flight
+        if not payee.entry_id:
+            self._touched.append(payee)
+        payee.posted_minor += amount_minor
+        payee.version += 1
+        payee.as_of_us = at_us
+        payee.event_id = payee.entry_id = event_id
+        store[key] = store.changed[key] = paid(at_us, merchant, ((payer.account, amount_minor, amount_minor),))
+        if at_us > store.clock_us:
+            store.clock_us = at_us
+        return payment_id, payer.account, merchant, amount_minor
+
+    def _payee(self, body: Body) -> Slot | None:
+        """Where a plain payment to a merchant goes; remembered. None for what is no account."""
+        account = payable(body)
+        slot = self._slots.get(account) or self._route(account)
+        if slot.account != account:
+            return None
+        if len(self._payees) >= ROUTES_MAX:
+            self._payees.clear()
+        self._payees[body.merchant_id] = slot
+        return slot
 
     def _noted(self, fact: Fact, note: Note) -> Posting:
         if fact.event_type == "RefundRequested":
@@ -189,7 +198,7 @@ class Book:
                 continue
             code = self._apply(slot, line.debit_minor, fact.occurred_at_us, event_id, event_id)
             if code is not None and not self._spilled(code, slot, -line.debit_minor, fact):
-                breaches = (*breaches, Breach(code=code, account=slot.state.account))
+                breaches = (*breaches, Breach(code=code, account=slot.account))
         if renamed:
             lines, unknown = self._renamed(lines)
             breaches = unknown + breaches
@@ -207,12 +216,49 @@ class Book:
             breaches=breaches,
         )
 
+    def arrive_all(self, legs: Sequence[ArrivedLeg]) -> list[BreachCode]:
+        """Applies legs in their order; the limits that they violate are returned.
+
+        What a plain payment brings a merchant is credited without `arrive`'s calls, and its way counted together with
+        that of the legs beside it.
+        """
+        slots, touched, queues, families = self._slots, self._touched, self._queues, self.families
+        codes, plain, flown_minor = [], 0, 0
+        for number, leg in enumerate(legs):
+            slot, debit_minor = slots.get(leg.account), leg.debit_minor
+            if slot is None or leg.reference_id is not None or queues or debit_minor >= 0 or slot.family != "M":
+                self._land(legs[number - plain : number], flown_minor)
+                plain = flown_minor = 0
+                code = self.arrive(leg)
+                if code is not None:
+                    codes.append(code)
+                continue
+            plain += 1
+            flown_minor -= debit_minor
+            families["M"] += debit_minor
+            slot.posted_minor -= debit_minor
+            slot.version += 1
+            if not slot.entry_id:
+                touched.append(slot)
+            slot.as_of_us = leg.occurred_at_us
+            slot.event_id = leg.event_id
+            slot.entry_id = leg.entry_id
+        self._land(legs[len(legs) - plain :], flown_minor)
+        return codes
+
+    def _land(self, legs: Sequence[ArrivedLeg], flown_minor: int) -> None:
+        """Counts plain legs as arrived, as `_count_in_flight` does one by one."""
+        if legs:
+            last = legs[-1]
+            self._count_in_flight(flown_minor, last.occurred_at_us, last.event_id)
+            self._in_flight.version += len(legs) - 1
+
     def arrive(self, leg: ArrivedLeg) -> BreachCode | None:
         """Applies a leg from another lane; a limit that it violates is returned."""
         slot = self._slots.get(leg.account) or self._route(leg.account)
         assert slot.lane == self.lane, f"a leg on {leg.account} came to lane {self.lane}, it belongs to {slot.lane}"
         if leg.reference_id is not None:
-            self._reservations.arrive(leg, slot.state.account)
+            self._reservations.arrive(leg, slot.account)
             if leg.claim_minor:
                 return None
         self._count_in_flight(-leg.debit_minor, leg.occurred_at_us, leg.event_id)
@@ -220,7 +266,7 @@ class Book:
         if code is not None and self._spilled(code, slot, -leg.debit_minor, leg):
             code = None
         if self._queues:
-            self._reservations.serve(slot.state.account, leg.occurred_at_us, leg.event_id)
+            self._reservations.serve(slot.account, leg.occurred_at_us, leg.event_id)
         return code
 
     # --- refunds
@@ -264,15 +310,15 @@ class Book:
         cap = slot.nature.cap_minor
         if code is not BreachCode.ABOVE_CAP or cap is None or came.event_type not in _GIVE_BACK:
             return False
-        over = min(slot.state.posted_minor - cap, amount_minor)
-        waits = slot.state.account.rpartition(".")[0] + ".over_limit"
+        over = min(slot.posted_minor - cap, amount_minor)
+        waits = slot.account.rpartition(".")[0] + ".over_limit"
         entry = Posting(
-            entry_id=f"{came.event_id}:{OVER_LIMIT}:{slot.state.account.rpartition('.')[2]}",
+            entry_id=f"{came.event_id}:{OVER_LIMIT}:{slot.account.rpartition('.')[2]}",
             event_id=came.event_id,
             event_type=came.event_type,
             payment_id=came.payment_id,
             occurred_at_us=came.occurred_at_us,
-            lines=(Line(slot.state.account, over), Line(waits, -over)),
+            lines=(Line(slot.account, over), Line(waits, -over)),
         )
         self._follow(entry, came.event_id)
         return True
@@ -284,64 +330,54 @@ class Book:
             slot = self._slots.get(line.account) or self._route(line.account)
             code = self._apply(slot, line.debit_minor, entry.occurred_at_us, entry.event_id, entry.entry_id)
             if code is not None:
-                breaches = (*breaches, Breach(code=code, account=slot.state.account))
+                breaches = (*breaches, Breach(code=code, account=slot.account))
         if breaches is not entry.breaches:
             entry = msgspec.structs.replace(entry, breaches=breaches)
         self._decided.append((entry, cause))
 
     def _apply(self, slot: Slot, debit_minor: int, at_us: int, event_id: str, entry_id: str) -> BreachCode | None:
-        self.drift_minor += debit_minor
+        self.families[slot.family] += debit_minor
         nature = slot.nature
         change = debit_minor if nature.sign > 0 else -debit_minor
-        state = slot.state
-        posted = state.posted_minor = state.posted_minor + change
-        state.version += 1
-        state.as_of_us = at_us
-        state.event_id = event_id
-        state.entry_id = entry_id
-        if not slot.touched:
-            slot.touched = True
+        posted = slot.posted_minor = slot.posted_minor + change
+        slot.version += 1
+        if not slot.entry_id:
             self._touched.append(slot)
+        slot.as_of_us = at_us
+        slot.event_id = event_id
+        slot.entry_id = entry_id
         if posted < 0:
             return BreachCode.BELOW_ZERO if nature.limited and change < 0 else None
         cap = nature.cap_minor
         return BreachCode.ABOVE_CAP if cap is not None and posted > cap and change > 0 else None
 
     def _send(self, fact: Fact, slot: Slot, debit_minor: int, claim_minor: int = 0) -> None:
-        leg = Leg(
-            entry_id=fact.event_id,
-            event_id=fact.event_id,
-            event_type=fact.event_type,
-            payment_id=fact.payment_id,
-            owner=slot.state.owner,
-            account=slot.state.account,
-            debit_minor=debit_minor,
-            occurred_at_us=fact.occurred_at_us,
-            reference_id=fact.body.refund_id or None,
-            claim_minor=claim_minor,
-        )
-        self._outbox[slot.lane].append(leg)
+        reference_id = fact.body.refund_id or None
+        self._outbox[slot.lane].append(
+            Leg(
+                fact.event_id, fact.event_id, fact.event_type, slot.owner, slot.account, debit_minor,
+                fact.occurred_at_us, fact.payment_id, reference_id, claim_minor,
+            )
+        )  # fmt: skip
         if debit_minor:  # a claim moves nothing
             self._count_in_flight(debit_minor, fact.occurred_at_us, fact.event_id)
 
     def _count_in_flight(self, debit_minor: int, at_us: int, event_id: str) -> None:
         """One leg, as `_apply` on the account of legs in flight, which has no limit."""
         slot = self._in_flight
-        self.drift_minor += debit_minor
-        state = slot.state
-        state.posted_minor -= debit_minor
-        state.version += 1
-        state.as_of_us = at_us
-        state.event_id = state.entry_id = event_id
-        if not slot.touched:
-            slot.touched = True
+        self.families[IN_FLIGHT_FAMILY] += debit_minor
+        slot.posted_minor -= debit_minor
+        slot.version += 1
+        if not slot.entry_id:
             self._touched.append(slot)
+        slot.as_of_us = at_us
+        slot.event_id = slot.entry_id = event_id
 
     def _renamed(self, lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], tuple[Breach, ...]]:
         """The lines on this lane's parts of the house's accounts, and a breach for each account that there is not."""
         placed, unknown = [], []
         for line in lines:
-            name = (self._slots.get(line.account) or self._route(line.account)).state.account
+            name = (self._slots.get(line.account) or self._route(line.account)).account
             placed.append(Line(name, line.debit_minor))
             if base_of(name) == SUSPENSE and line.account != SUSPENSE:
                 unknown.append(Breach(code=BreachCode.UNKNOWN_ACCOUNT, detail=line.account))
@@ -349,23 +385,25 @@ class Book:
 
     # --- what a batch leaves behind
 
-    def take_touched(self) -> list[State]:
-        """The accounts touched since the last call, each once, in their latest state. The next fact changes them."""
-        touched, self._touched = self._touched, []
-        families = self.families
-        states = []
-        for slot in touched:
-            slot.touched = False
-            state, nature = slot.state, slot.nature
-            posted = state.posted_minor
-            if nature.use is _FREE:
-                state.available_minor = posted
-            else:
-                slot.settled()
-            families[slot.family] += nature.sign * (posted - slot.told_minor)
-            slot.told_minor = posted
-            states.append(state)
-        return states
+    def take_touched(self) -> Touched:
+        """The accounts touched since the last call, each once, in their latest state."""
+        slots, self._touched = self._touched, []
+        touched = Touched.of(slots)
+        unstored = self._unstored
+        for slot in slots:
+            slot.event_id = slot.entry_id = ""
+            slot.as_of_us = 0
+            if slot.stored:
+                slot.stored = False
+                unstored.append(slot)
+        return touched
+
+    def take_unstored(self) -> list[Slot]:
+        """The accounts touched between the last call and the last `take_touched`: what a store has to be told."""
+        unstored, self._unstored = self._unstored, []
+        for slot in unstored:
+            slot.stored = True
+        return unstored
 
     def take_outbox(self) -> dict[int, list[Leg]]:
         """The legs to other lanes since the last call, by lane, in the order of their entries."""
@@ -382,15 +420,20 @@ class Book:
     def posted(self, account: str) -> int:
         """An account's balance; 0 when it was never posted to, or belongs to another lane."""
         slot = self._slots.get(account)
-        return 0 if slot is None else slot.state.posted_minor
+        return 0 if slot is None else slot.posted_minor
 
-    def balances(self) -> Iterator[State]:
+    def accounts(self) -> Iterator[Slot]:
         """Every account that was ever posted to. The next fact changes them."""
-        return (slot.settled() for slot in self._all() if slot.state.version)
+        return (slot for slot in self._all() if slot.version)
+
+    @property
+    def drift_minor(self) -> int:
+        """The sum of the trial balance: what was debited and not credited."""
+        return sum(self.families.values())
 
     def imbalance_minor(self) -> int:
         """The sum of all accounts, debits positive, legs in flight included. Not 0 means that a line was lost."""
-        return sum(slot.nature.sign * slot.state.posted_minor for slot in self._all())
+        return sum(slot.nature.sign * slot.posted_minor for slot in self._all())
 
     def _all(self) -> Iterator[Slot]:
         yield self._in_flight
@@ -402,20 +445,21 @@ class Book:
 
     # --- restoring
 
-    def restore(self, stored: StoredBalance) -> None:
-        """Takes over a balance from the changelog, older ones first. A version that goes back is asserted against."""
+    def restore(self, stored: StoredBalance, *, in_store: bool = True) -> None:
+        """Takes over a balance from the changelog, older ones first. A version that goes back is asserted against.
+
+        One that is not in the lane's store yet is among the next `take_unstored`.
+        """
         slot = self._restored(stored.account)
-        state = slot.state
-        assert stored.version > state.version, (
-            f"{stored.account} goes back from version {state.version} to {stored.version}"
+        assert stored.version > slot.version, (
+            f"{stored.account} goes back from version {slot.version} to {stored.version}"
         )
-        state.posted_minor = stored.posted_minor
-        state.version = stored.version
-        state.as_of_us = stored.as_of_us
-        state.event_id = stored.event_id
-        state.entry_id = stored.entry_id
-        self.families[slot.family] += slot.nature.sign * (stored.posted_minor - slot.told_minor)
-        slot.told_minor = stored.posted_minor
+        self.families[slot.family] += slot.nature.sign * (stored.posted_minor - slot.posted_minor)
+        slot.posted_minor = stored.posted_minor
+        slot.version = stored.version
+        if slot.stored and not in_store:
+            slot.stored = False
+            self._unstored.append(slot)
 
     def check(self) -> None:
         """Asserts that the accounts sum to zero: after a restore, that the changelog was whole."""
@@ -432,7 +476,7 @@ class Book:
             account = parse(base)
             assert account is not None, f"{name} is no account of the chart"
             slot = self._slots[base] = self._part(base) if account.of_house else Slot.of(account, self.lane)
-        assert slot.state.account == name, f"{name} is not of lane {self.lane}"
+        assert slot.account == name, f"{name} is not of lane {self.lane}"
         return slot
 
     # --- finding accounts
@@ -459,8 +503,7 @@ class Book:
         account = parse(base)
         assert account is not None
         family = IN_FLIGHT_FAMILY if base == IN_FLIGHT else base[0]
-        state = State(part_of_lane(base, self.lane), base)
-        return Slot(state, self.lane, account.nature, of_house=True, family=family)
+        return Slot(account.nature, self.lane, part_of_lane(base, self.lane), base, family, of_house=True)
 
 
 def state_hash(books: Iterable[Book]) -> str:
@@ -471,9 +514,9 @@ def state_hash(books: Iterable[Book]) -> str:
     found, books = StateHash(), list(books)
     clock_us = max((book.store.clock_us for book in books), default=0)
     for book in books:
-        for balance in book.balances():
-            if base_of(balance.account) != IN_FLIGHT:
-                found.add_balance(balance)
+        for slot in book.accounts():
+            if base_of(slot.account) != IN_FLIGHT:
+                found.add_balance(slot.account, slot.posted_minor, slot.version)
         lives, tombstones = book.store.as_of(clock_us, began_at_us)
         for key, life in lives.items():
             found.add_life(key, life)

@@ -8,7 +8,6 @@ from hashlib import blake2b
 import msgspec
 
 from koban.ledger.accounts import base_of
-from koban.ledger.slots import State
 from koban.records import WaitingRefund
 
 _BYTES = 16
@@ -27,14 +26,14 @@ class StateHash:
         self._house: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         """Account of the house → balance and version, summed over the lanes' parts."""
 
-    def add_balance(self, balance: State) -> None:
+    def add_balance(self, account: str, posted_minor: int, version: int) -> None:
         """An account, or a lane's part of one."""
-        if "@" in balance.account:
-            total = self._house[base_of(balance.account)]
-            total[0] += balance.posted_minor
-            total[1] += balance.version
+        if "@" in account:
+            total = self._house[base_of(account)]
+            total[0] += posted_minor
+            total[1] += version
         else:
-            self._add_account(balance.account, balance.posted_minor, balance.version)
+            self._add_account(account, posted_minor, version)
 
     def add_life(self, key: str, life: bytes) -> None:
         """What is known of a payment, a transfer, a withdrawal or an expired lot."""

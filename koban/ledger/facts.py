@@ -94,9 +94,6 @@ class StoredBalance(msgspec.Struct, frozen=True, gc=False):
     account: str
     posted_minor: int
     version: int
-    as_of_us: int
-    event_id: str
-    entry_id: str
 
 
 class StoredEntry(msgspec.Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@ bytes in the store, so ten million payments fit on a laptop.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import msgspec
@@ -116,7 +117,7 @@ def payment_began_at_us(life: bytes) -> int | None:
     return _decode(life).began_at_us
 
 
-def paid(at_us: int, merchant: str, shares: list[tuple[str, int, int]]) -> bytes:
+def paid(at_us: int, merchant: str, shares: Sequence[tuple[str, int, int]]) -> bytes:
     """The life of a payment that was just made: a `Share`'s fields by tender.
 
     Plain tuples: the same bytes as of the Structs, in half the time, and this is most of what the ledger does.

@@ -2,56 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import msgspec
 
 from koban.ledger.accounts import Account, Nature, Use
+from koban.records import Balance
 
 _FREE, _PENDING_IN = Use.FREE, Use.PENDING_IN
 
 
-class State(msgspec.Struct, gc=False):
-    """What a `koban.records.Balance` says, field by field, kept up to date in place and written as it stands.
+class Slot(msgspec.Struct, gc=False, eq=False):
+    """An account's place in its lane, or, when `lane` is another one, just the way there.
 
-    What is held and available follows from the account's use; `Slot.settled` works it out before it is read.
+    A lane may have millions of them, and their memory is what posting waits for: so one object an account, and what
+    touched it last is kept for the batch alone, not for ever.
     """
 
+    nature: Nature
+    lane: int
     account: str
     owner: str
+    family: str
+    """The first letter of its name; legs in flight are a family of their own."""
+    of_house: bool = False
+    """Its name says the lane too, which the names in events don't."""
+    stored: bool = True
+    """The lane's store knows its balance and version."""
     posted_minor: int = 0
-    held_minor: int = 0
-    available_minor: int = 0
-    pending_in_minor: int = 0
     version: int = 0
     as_of_us: int = 0
     event_id: str = ""
     entry_id: str = ""
-
-
-class Slot(msgspec.Struct, gc=False):
-    """An account's place in its lane, or, when `lane` is another one, just the way there."""
-
-    state: State
-    lane: int
-    nature: Nature
-    of_house: bool = False
-    """Its name says the lane too, which the names in events don't."""
-    touched: bool = False
-    family: str = ""
-    """The first letter of its name; legs in flight are a family of their own."""
-    told_minor: int = 0
-    """What the lane's trial balance knows of it."""
+    """Empty unless it was touched since `Book.take_touched`, as are the two before."""
 
     @classmethod
     def of(cls, account: Account, lane: int) -> Slot:
         """Of an account that nothing was posted to yet."""
-        return cls(State(account.name, account.owner), lane, account.nature, account.of_house, family=account.name[0])
+        return cls(account.nature, lane, account.name, account.owner, account.name[0], account.of_house)
 
-    def settled(self) -> State:
-        """The state as it is to be written."""
-        state, use = self.state, self.nature.use
-        posted = state.posted_minor
-        held = posted if posted > 0 and use is not _FREE else 0
-        state.held_minor = held
-        state.available_minor = posted - held
-        state.pending_in_minor = held if use is _PENDING_IN else 0
-        return state
+    @property
+    def held_minor(self) -> int:
+        """What of the balance is not available: all or nothing, by the account's use."""
+        return max(self.posted_minor, 0) if self.nature.use is not _FREE else 0
+
+    @property
+    def pending_in_minor(self) -> int:
+        """What is promised and not there yet."""
+        return self.held_minor if self.nature.use is _PENDING_IN else 0
+
+
+class Touched(NamedTuple):
+    """The balances that a batch changed, by column: an account a row, each in its latest state."""
+
+    accounts: Sequence[str]
+    owners: Sequence[str]
+    posted_minor: Sequence[int]
+    held_minor: Sequence[int]
+    pending_in_minor: Sequence[int]
+    versions: Sequence[int]
+    as_of_us: Sequence[int]
+    event_ids: Sequence[str]
+    entry_ids: Sequence[str]
+
+    @classmethod
+    def of(cls, slots: Sequence[Slot]) -> Touched:
+        """Of accounts that were just touched."""
+        # All of a slot before the next one: column by column, each slot would be fetched from memory nine times.
+        rows = [
+            (
+                slot.account, slot.owner, slot.posted_minor, slot.version, slot.as_of_us, slot.event_id, slot.entry_id,
+                slot.nature.use is _FREE,
+            )
+            for slot in slots
+        ]  # fmt: skip
+        columns = zip(*rows, strict=True) if rows else ((),) * 8
+        accounts, owners, posted, versions, as_of_us, event_ids, entry_ids, free = columns
+        held = pending_in = (0,) * len(rows)
+        if not all(free):
+            held = tuple(slot.held_minor for slot in slots)
+            pending_in = tuple(slot.pending_in_minor for slot in slots)
+        return cls(accounts, owners, posted, held, pending_in, versions, as_of_us, event_ids, entry_ids)
+
+    def balances(self) -> list[Balance]:
+        """As records. Raises ValueError for one that its contract refuses."""
+        return [
+            Balance(
+                account=account,
+                owner=owner,
+                posted_minor=posted,
+                held_minor=held,
+                available_minor=posted - held,
+                pending_in_minor=pending_in,
+                version=version,
+                as_of_us=as_of_us,
+                event_id=event_id,
+                entry_id=entry_id,
+            )
+            for account, owner, posted, held, pending_in, version, as_of_us, event_id, entry_id in zip(
+                *self, strict=True
+            )
+        ]

@@ -15,7 +15,15 @@ import msgspec
 from koban.events import PLATFORM_EVENTS
 from koban.ledger.accounts import owner_of
 from koban.ledger.book import Book
-from koban.ledger.facts import Fact, decode_balance, decode_entry, decode_fact, decode_legs, decode_waiting
+from koban.ledger.facts import (
+    Fact,
+    StoredBalance,
+    decode_balance,
+    decode_entry,
+    decode_fact,
+    decode_legs,
+    decode_waiting,
+)
 from koban.ledger.lives import Changes, Store
 from koban.ledger.outcomes import Outcome
 from koban.ledger.postings import UnknownEventTypeError
@@ -23,10 +31,11 @@ from koban.ledger.refusals import Refusal
 from koban.ledger.steps import apply, began_at_us
 from koban.records import Leg, Legs, WaitingRefund
 from schemas import codec
-from schemas.cloudevents import HeaderMaker, Headers
+from schemas.cloudevents import HeaderMaker
 from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidEvent, ReasonCode
 from schemas.partitioning import lane_of
+from streams.ledger.rows import JournalColumns, balance_rows
 from streams.ledger.store import Coverage, LaneStore, Loss, StoreLostError
 from streams.transport import Batch, Lane, LaneLog, Span
 from streams.transport.batch import Record
@@ -42,9 +51,6 @@ ROWS_AT_ONCE = 5_000
 """Rows of a store that are taken over before the worker's other tasks have a turn."""
 ENTRIES_AT_ONCE = 50_000
 """Entries of the whole journal that are applied before what they changed goes to the store."""
-
-OWN_HEADERS = ("ce_id", "ce_causationid", "ce_correlationid")
-"""What is a record's own; a batch's records share the others."""
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
@@ -80,8 +86,6 @@ class LedgerLane(Lane):
         self._checkpoint_due_at = 0.0
         self._written: dict[str, int] = {}
         """Topic → where the log goes on behind what the lane knows."""
-        self._unstored: dict[bytes, bytes] = {}
-        """Balances that changed since the last checkpoint."""
         self._settled = False
         """All that the lane knows is committed."""
         self._begin()
@@ -107,11 +111,11 @@ class LedgerLane(Lane):
     async def _restore_from_log(self, log: LaneLog) -> None:
         restore, store = self.book.restore, self._store
         async for records in log.read(BALANCES):
-            for record in records:
-                if record.value is not None:
-                    restore(decode_balance(record.value))
+            balances = [decode_balance(record.value) for record in records if record.value is not None]
+            for balance in balances:
+                restore(balance)
             if store is not None:
-                store.fill({record.key: record.value for record in records if record.key and record.value})
+                store.fill(balances)
         await self._restore_waiting(log)
         await self._restore_lives(log, 0)
         self.book.check()
@@ -149,7 +153,6 @@ class LedgerLane(Lane):
     def _lose(self, store: LaneStore, lost: StoreLostError, spans: Mapping[str, Span]) -> None:
         _log.warning("lane %s: the store is %s; its state is read from the whole log", self.partition, lost)
         self._count(f"store_{lost.loss}", 1)
-        self._unstored.clear()
         self._written = {topic: span.end for topic, span in spans.items()}
         if lost.loss is Loss.IN_USE:
             self._store = None
@@ -163,23 +166,21 @@ class LedgerLane(Lane):
 
     async def _take_over(self, store: LaneStore, log: LaneLog, offset: int) -> None:
         """The store's balances, or newer ones from the log beyond it."""
-        newest = self._unstored
+        newest: dict[str, StoredBalance] = {}
         async for records in log.read(BALANCES, start=offset):
-            newest.update((record.key, record.value) for record in records if record.key and record.value)
-        restore, left = self.book.restore, set(newest)
-        for number, (account, raw) in enumerate(store.balances(), 1):
-            balance = decode_balance(raw)
-            if account in left:
-                left.remove(account)
-                newer = decode_balance(newest[account])
-                if newer.version < balance.version:
-                    raise StoreLostError(Loss.AHEAD, f"{balance.account} at version {balance.version}")
-                balance = newer
-            restore(balance)
+            balances = (decode_balance(record.value) for record in records if record.value is not None)
+            newest.update((balance.account, balance) for balance in balances)
+        restore = self.book.restore
+        for number, balance in enumerate(store.balances(), 1):
+            newer = newest.get(balance.account)
+            if newer is None:
+                restore(balance)
+            elif newer.version < balance.version:
+                raise StoreLostError(Loss.AHEAD, f"{balance.account} at version {balance.version}")
             if number % ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        for account in left:
-            restore(decode_balance(newest[account]))
+        for balance in newest.values():
+            restore(balance, in_store=False)
 
     async def _restore_lives(self, log: LaneLog, offset: int) -> None:
         """The store's lives, if it covers any of the journal, and what the journal from `offset` on changed in them."""
@@ -196,7 +197,7 @@ class LedgerLane(Lane):
                 entries = 0
                 changes = self._take_changes()
                 if self._store is not None:
-                    self._store.fill({}, changes)
+                    self._store.fill((), changes)
 
     async def _take_over_lives(self, store: LaneStore) -> None:
         lives = self.book.store
@@ -240,6 +241,7 @@ class LedgerLane(Lane):
         self._settled = True
         if self._store is None:
             self._take_changes()
+            self.book.take_unstored()
             return
         for topic in STORED:
             end = ends.get((topic, self.partition))
@@ -253,8 +255,7 @@ class LedgerLane(Lane):
         store = self._store
         if store is None:
             return
-        balances, self._unstored = self._unstored, {}
-        changes = self._take_changes()
+        balances, changes = self.book.take_unstored(), self._take_changes()
         try:
             await asyncio.to_thread(store.write, balances, changes, dict(self._written))
         except asyncio.CancelledError:
@@ -290,15 +291,20 @@ class LedgerLane(Lane):
     def _post(self, batch: Batch, at_us: int) -> dict[str, int]:
         """Writes an entry for each event that moves money. Event id → the timestamp of its record, in ms.
 
-        Each record goes all the way before the next one is read: what it needs is then still in the processor's cache.
+        Each record is posted before the next one is read: what it needs is then still in the processor's cache.
         """
-        post, stamp = self.book.post, _stamp("journal-entry", at_us)
-        pack = batch.packer(JOURNAL, self.partition, stamp, OWN_HEADERS)
-        read = _cashback if batch.topic == CASHBACK else decode_fact
+        pay, post, read = self.book.pay, self.book.post, _cashback if batch.topic == CASHBACK else decode_fact
         times: dict[str, int] = {}
+        journal = JournalColumns()
         for record in batch.records:
             try:
-                entry = post(read(record.value or b""))
+                fact = read(record.value or b"")
+                payment = pay(fact)
+                if payment is not None:
+                    times[fact.event_id] = record.timestamp
+                    journal.add_payment(fact, payment, record)
+                    continue
+                entry = post(fact)
             except (msgspec.DecodeError, UnicodeDecodeError, UnknownEventTypeError, InvalidEvent) as error:
                 self._reject(batch, record, error, at_us)
                 continue
@@ -307,29 +313,25 @@ class LedgerLane(Lane):
             if isinstance(entry, Refusal):
                 self._refuse(batch, record, entry, at_us)
                 continue
-            event_id = entry.event_id
-            times[event_id] = timestamp_ms = record.timestamp
-            cause, payment_id = event_id.encode(), entry.payment_id
-            pack(
-                _encode(entry), record.key, timestamp_ms, cause, cause,
-                None if payment_id is None else payment_id.encode(),
-            )  # fmt: skip
+            times[entry.event_id] = record.timestamp
+            journal.add(entry, record.key or b"", record.timestamp)
             for breach in entry.breaches:
                 self._count(f"breach_{breach.code}", 1)
-        self._count(Outcome.POSTED, len(times))
+        if journal:
+            batch.emit_rows(JOURNAL, self.partition, journal.rows(at_us))
+        self._count(Outcome.POSTED, len(journal))
         return times
 
     def _arrive(self, batch: Batch) -> dict[str, int]:
         """Applies the legs. Event id → the timestamp of the record that brought its leg, in ms."""
-        arrive, times, applied = self.book.arrive, {}, 0
+        times: dict[str, int] = {}
+        applied = 0
         for record in batch.records:
             assert record.value is not None
             legs = decode_legs(record.value).legs
-            for leg in legs:
-                breach = arrive(leg)
-                if breach is not None:
-                    self._count(f"breach_{breach}", 1)
-                times[leg.event_id] = record.timestamp
+            for breach in self.book.arrive_all(legs):
+                self._count(f"breach_{breach}", 1)
+            times.update(dict.fromkeys([leg.event_id for leg in legs], record.timestamp))
             applied += len(legs)
         self._count("legs_applied", applied)
         return times
@@ -366,16 +368,14 @@ class LedgerLane(Lane):
 
     def _emit_decided(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
         """Entries that followed from the batch's: each carries the timestamp of the record that let it come about."""
-        pack = batch.packer(JOURNAL, self.partition, _stamp("journal-entry", at_us), OWN_HEADERS)
+        journal = JournalColumns()
         for entry, cause in self.book.take_decided():
             times[entry.event_id] = times[cause]
-            key, payment_id = owner_of(entry.lines[0].account).encode(), entry.payment_id
-            pack(
-                _encode(entry), key, times[cause], entry.entry_id.encode(), entry.event_id.encode(),
-                None if payment_id is None else payment_id.encode(),
-            )  # fmt: skip
+            journal.add(entry, owner_of(entry.lines[0].account).encode(), times[cause])
             for breach in entry.breaches:
                 self._count(f"breach_{breach.code}", 1)
+        if journal:
+            batch.emit_rows(JOURNAL, self.partition, journal.rows(at_us))
         for event_id, refund in self.book.waiting.take_changed().items():
             key = event_id.encode()
             batch.emit(
@@ -404,14 +404,10 @@ class LedgerLane(Lane):
         )
 
     def _emit_balances(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
-        pack = batch.packer(BALANCES, self.partition, _stamp("balance", at_us), OWN_HEADERS)
-        unstored = None if self._store is None else self._unstored
-        for balance in self.book.take_touched():
-            key, event_id = balance.account.encode(), balance.event_id
-            value = _encode(balance)
-            pack(value, key, times[event_id], b"%b:%d" % (key, balance.version), event_id.encode(), None)
-            if unstored is not None:
-                unstored[key] = value
+        touched = self.book.take_touched()
+        if touched.accounts:
+            at_ms = [times[event_id] for event_id in touched.event_ids]
+            batch.emit_rows(BALANCES, self.partition, balance_rows(touched, at_ms, at_us))
 
 
 def _cashback(raw: bytes) -> Fact:
@@ -431,8 +427,3 @@ def _reason(raw: bytes, error: Exception) -> InvalidEvent:
     except InvalidEvent as invalid:
         return invalid
     return InvalidEvent(ReasonCode.UNKNOWN_TYPE, f"the books have no rule for this event: {error}", "event_type")
-
-
-def _stamp(record_type: str, at_us: int) -> Headers:
-    """What the headers of a batch's records have in common; made once a batch, since headers cost more than posting."""
-    return [header for header in _headers.derived(record_type, "", at_us) if header[0] != "ce_id"]

@@ -8,9 +8,10 @@ from the whole log. An older copy is not wrong: the log is read from its offsets
 from __future__ import annotations
 
 import shutil
+import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -19,15 +20,19 @@ from typing import cast
 import msgspec
 from rocksdict import MemtableFactory, Options, Rdict, WriteBatch
 
+from koban.ledger.facts import StoredBalance
 from koban.ledger.lives import Changes
+from koban.ledger.slots import Slot
 from koban.ledger.tombstones import BYTES
 from streams.transport import Span
 
-FORMAT = 2
+FORMAT = 3
 """Of keys and values. A store of another format is made anew."""
 _BALANCE, _LIFE, _TOMBSTONES, _COVERAGE = b"b", b"l", b"t", b"~"
 """What keys begin with. The coverage is the last key, so a reading that ends before it was cut short."""
 _GENERATION_BYTES = 4
+_STANDS = struct.Struct(">qq")
+"""What is kept of an account: its balance and its version. All else is in the log."""
 
 
 class Loss(StrEnum):
@@ -133,9 +138,10 @@ class LaneStore:
 
     # --- reading
 
-    def balances(self) -> Iterator[tuple[bytes, bytes]]:
-        """Account → its balance's record. Raises StoreLostError."""
-        return self._rows(_BALANCE)
+    def balances(self) -> Iterator[StoredBalance]:
+        """Every account that was posted to. Raises StoreLostError."""
+        for account, stands in self._rows(_BALANCE):
+            yield StoredBalance(account.decode(), *_STANDS.unpack(stands))
 
     def lives(self) -> Iterator[tuple[bytes, bytes]]:
         """Key → what is known of a payment, a transfer or a withdrawal. Raises StoreLostError."""
@@ -165,12 +171,12 @@ class LaneStore:
 
     # --- writing
 
-    def fill(self, balances: Mapping[bytes, bytes], changes: Changes | None = None) -> None:
+    def fill(self, balances: Iterable[StoredBalance], changes: Changes | None = None) -> None:
         """Takes over what is known while the whole log is read; it counts with the next `write`."""
         self._write(balances, changes, None)
 
-    def write(self, balances: Mapping[bytes, bytes], changes: Changes, offsets: Mapping[str, int]) -> None:
-        """A checkpoint: all of it is there after a crash, or none. May be called from any thread."""
+    def write(self, balances: Iterable[Slot], changes: Changes, offsets: Mapping[str, int]) -> None:
+        """A checkpoint: all of it is there after a crash, or none. From any thread, while nobody posts to the slots."""
         coverage = Coverage(
             format=FORMAT,
             lane=self._lane,
@@ -181,10 +187,11 @@ class LaneStore:
         )
         self._write(balances, changes, _sealed(coverage))
 
-    def _write(self, balances: Mapping[bytes, bytes], changes: Changes | None, coverage: bytes | None) -> None:
+    def _write(self, balances: Iterable[Slot | StoredBalance], changes: Changes | None, coverage: bytes | None) -> None:
         rows = WriteBatch(raw_mode=True)
-        for account, balance in balances.items():
-            rows.put(_BALANCE + account, balance)
+        put, stands = rows.put, _STANDS.pack
+        for balance in balances:
+            put(_BALANCE + balance.account.encode(), stands(balance.posted_minor, balance.version))
         if changes is not None:
             _put_changes(rows, changes)
         if coverage is not None:

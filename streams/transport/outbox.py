@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from streams.transport.batch import Batch, Output, Record
-from streams.transport.record_batch import Headers, Packer, RecordBatch, Slot
+from streams.transport.columns import Rows, write
+from streams.transport.record_batch import RecordBatch, Slot
 
 
 class Outbox:
@@ -45,12 +46,12 @@ class Outbox:
                 slot = self.slots[topic, partition] = Slot(self._new_batch)
         slot.append(value, key, headers, timestamp_ms)
 
-    def packer(self, topic: str, partition: int, shared: Headers, names: tuple[str, str, str]) -> Packer:
-        """``add`` for one place and records whose headers are alike but for two or three values."""
+    def add_rows(self, topic: str, partition: int, rows: Rows) -> None:
+        """``add`` for many records of one place."""
         slot = self.slots.get((topic, partition))
         if slot is None:
             slot = self.slots[topic, partition] = Slot(self._new_batch)
-        return slot.packer(shared, names)
+        write(rows, slot)
 
     def settle(self) -> None:
         """Places what was late; the partitions of all its topics are known by now."""
@@ -95,8 +96,8 @@ class WritingBatch(Batch):
     ) -> None:
         self.outbox.add(topic, partition, key, value, headers or [], timestamp_ms)
 
-    def packer(self, topic: str, partition: int, shared: Headers, names: tuple[str, str, str]) -> Packer:
-        return self.outbox.packer(topic, partition, shared, names)
+    def emit_rows(self, topic: str, partition: int, rows: Rows) -> None:
+        self.outbox.add_rows(topic, partition, rows)
 
     def forget_outputs(self) -> None:
         """Before the batch is tried again."""

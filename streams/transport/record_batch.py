@@ -28,7 +28,6 @@ _CODECS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "lz4": (3, codec.lz4_encode),
     "zstd": (4, codec.zstd_encode),
 }
-_VARINTS_KEPT = 16_384
 _join = b"".join
 
 
@@ -43,8 +42,6 @@ def varint(number: int) -> bytes:
     return bytes(found)
 
 
-_VARINTS = tuple(varint(number) for number in range(_VARINTS_KEPT))
-"""Those of the usual lengths and offsets."""
 _NOTHING = varint(-1)
 """The length of a key or value that is null."""
 
@@ -66,8 +63,8 @@ class RecordBatch:
     """
 
     __slots__ = (
-        "_attributes", "_built", "_compression", "_first_ms", "_max_ms", "_producer", "_turned_at", "at_ms", "body",
-        "bytes_max", "count", "start",
+        "_attributes", "_built", "_compression", "_max_ms", "_producer", "_turned_at", "at_ms", "body", "bytes_max",
+        "count", "first_ms", "start",
     )  # fmt: skip
 
     def __init__(self, bytes_max: int, compression: str | None = None, *, transactional: bool = False) -> None:
@@ -78,7 +75,7 @@ class RecordBatch:
         self.start = b""
         """How a record at that time starts: its attributes, and the time since the batch's first."""
         self.bytes_max = bytes_max
-        self._first_ms = self._max_ms = self._turned_at = 0
+        self.first_ms = self._max_ms = self._turned_at = 0
         self._compression = compression
         self._attributes = _TRANSACTIONAL if transactional else 0
         self._producer = (-1, -1, 0)
@@ -87,10 +84,10 @@ class RecordBatch:
     def turn_to(self, at_ms: int) -> None:
         """Makes `start` that of another timestamp."""
         if self.at_ms is None:
-            self._first_ms = self._max_ms = at_ms
+            self.first_ms = self._max_ms = at_ms
         self._max_ms = self._latest_ms()
         self.at_ms, self._turned_at = at_ms, self.count
-        self.start = b"\0" + varint(at_ms - self._first_ms)
+        self.start = b"\0" + varint(at_ms - self.first_ms)
 
     def _latest_ms(self) -> int:
         """The latest timestamp of a record; the one that it was turned to last counts once a record has it."""
@@ -105,6 +102,12 @@ class RecordBatch:
         body += record
         self.count += 1
         return True
+
+    def extend(self, records: bytes | memoryview, count: int, latest_ms: int) -> None:
+        """Adds records that are packed already, each behind its size, and the latest of their timestamps."""
+        self.turn_to(latest_ms)
+        self.body += records
+        self.count += count
 
     # --- what aiokafka asks of its own
 
@@ -141,7 +144,7 @@ class RecordBatch:
                 body[HEADER_BYTES:] = shorter
                 attributes |= number
         _BEHIND_CHECKSUM.pack_into(
-            body, _BEFORE_CHECKSUM.size, attributes, self.count - 1, self._first_ms, self._latest_ms(), *self._producer,
+            body, _BEFORE_CHECKSUM.size, attributes, self.count - 1, self.first_ms, self._latest_ms(), *self._producer,
             self.count,
         )  # fmt: skip
         checksum = crc32c(memoryview(body)[_BEFORE_CHECKSUM.size :])
@@ -180,42 +183,3 @@ class Slot:
             if batch.add(record):
                 return
             batch = self.roll()
-
-    def packer(self, shared: Headers, names: tuple[str, str, str]) -> Packer:
-        """``append`` for records whose headers differ in two or three values alone.
-
-        It packs what `Packer` says; the headers are the shared ones, and then those with these names.
-        """
-        varints, join, batches = _VARINTS, _join, self.batches
-        first, second, third = (sized(name.encode()) for name in names)
-        of_two, of_three = (varint(len(shared) + more) + packed(shared) + first for more in (2, 3))
-
-        def pack(value: bytes, key: bytes | None, at_ms: int, one: bytes, two: bytes, three: bytes | None) -> None:
-            batch = batches[-1]  # whichever is open: others write here too
-            if batch.at_ms != at_ms:
-                batch.turn_to(at_ms)
-            try:
-                length = _NOTHING if key is None else varints[len(key)]
-                start = (batch.start, varints[batch.count], length, key or b"", varints[len(value)], value)
-                if three is None:
-                    record = join((*start, of_two, varints[len(one)], one, second, varints[len(two)], two))
-                else:
-                    own = (of_three, varints[len(one)], one, second, varints[len(two)], two)
-                    record = join((*start, *own, third, varints[len(three)], three))
-                # `add` without its call: most of what is written comes this way.
-                body, size = batch.body, varints[len(record)]
-                if not batch.count or len(body) + len(size) + len(record) < batch.bytes_max:
-                    body += size
-                    body += record
-                    batch.count += 1
-                    return
-            except IndexError:  # longer than usual
-                pass
-            own_headers = [(name, it) for name, it in zip(names, (one, two, three), strict=True) if it is not None]
-            self.append(value, key, [*shared, *own_headers], at_ms)
-
-        return pack
-
-
-Packer = Callable[[bytes, bytes | None, int, bytes, bytes, bytes | None], None]
-"""Packs one record: value, key, Kafka timestamp in ms, then the values of its own headers, the third if it has one."""

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from koban.ledger import postings
-from koban.ledger.book import Book
+from koban.ledger.book import IN_FLIGHT_FAMILY, Book
 from koban.ledger.slots import Slot
 from ops.drill.simulation.broker import Log
 from ops.drill.simulation.worker import GROUP, PartitionLog, Parts, Producer, Writer
@@ -244,9 +244,9 @@ class VersionNotRaised(Parts):
 
     class book(Book):
         def _apply(self, slot: Slot, *rest: Any) -> Any:
-            touched = slot.touched
+            touched = bool(slot.entry_id)
             code = super()._apply(slot, *rest)
-            slot.state.version -= touched
+            slot.version -= touched
             return code
 
     lane = staticmethod(with_book(book))
@@ -258,7 +258,7 @@ class LegsInFlightNotCounted(Parts):
 
     class book(UncheckedBook):
         def _count_in_flight(self, debit_minor: int, at_us: int, event_id: str) -> None:
-            self.drift_minor += debit_minor
+            self.families[IN_FLIGHT_FAMILY] += debit_minor
 
     lane = staticmethod(with_book(book))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
@@ -9,6 +11,7 @@ from koban.events import Line
 from koban.ledger.book import Book, state_hash
 from koban.ledger.breaches import BreachCode
 from koban.ledger.facts import ArrivedLeg, Body, Fact, StoredBalance, decode_balance, decode_legs
+from koban.ledger.slots import Slot, Touched
 from koban.ledger.steps import apply
 from koban.records import Balance, Entry, Leg, Legs
 
@@ -48,9 +51,14 @@ def posted(target: Book, event: Fact) -> Entry:
 
 
 def by_account(target: Book) -> dict[str, Balance]:
-    """As a reader of the balances gets them, which checks what is held and available."""
-    balances = (msgspec.json.decode(msgspec.json.encode(state), type=Balance) for state in target.balances())
-    return {balance.account: balance for balance in balances}
+    """The accounts, as a reader of the balances gets them, which checks what is held and available."""
+    return {balance.account: balance for balance in balances_of(list(target.accounts()))}
+
+
+def balances_of(slots: Sequence[Slot]) -> list[Balance]:
+    touched = Touched.of(slots)
+    known = touched._replace(as_of_us=[AT_US] * len(slots), event_ids=["e"] * len(slots), entry_ids=["e"] * len(slots))
+    return msgspec.json.decode(msgspec.json.encode(known.balances()), type=list[Balance])
 
 
 def test_an_entry_names_its_event_and_the_lanes_part_of_the_houses_accounts():
@@ -92,7 +100,7 @@ def test_versions_count_the_lines_of_an_account():
     target = book()
     posted(target, top_up(event_id="t1"))
     posted(target, top_up(event_id="t2"))
-    balance = by_account(target)["U.u.money"]
+    (balance,) = (it for it in target.take_touched().balances() if it.account == "U.u.money")
     assert (balance.version, balance.event_id, balance.entry_id, balance.posted_minor) == (2, "t2", "t2", 2000)
 
 
@@ -101,9 +109,24 @@ def test_a_batch_leaves_each_touched_account_once():
     target = book()
     posted(target, top_up(event_id="t1"))
     posted(target, top_up(event_id="t2"))
-    touched = {balance.account: balance.version for balance in target.take_touched()}
+    touched = {balance.account: balance.version for balance in target.take_touched().balances()}
     assert touched == {"A.bank_clearing.unnamed@0": 2, "U.u.money": 2}
-    assert target.take_touched() == []
+    assert target.take_touched().balances() == []
+
+
+def test_a_store_is_told_of_each_account_once():
+    """Whatever number of batches touched it since the last checkpoint, and never of one that no batch has left."""
+    target = book()
+    for event_id in ("t1", "t2"):
+        posted(target, top_up(event_id=event_id))
+        target.take_touched()
+    told = [(slot.account, slot.version) for slot in target.take_unstored()]
+    assert sorted(told) == [("A.bank_clearing.unnamed@0", 2), ("U.u.money", 2)]
+    assert target.take_unstored() == []
+    posted(target, top_up(event_id="t3"))
+    assert target.take_unstored() == []
+    target.take_touched()
+    assert len(target.take_unstored()) == 2
 
 
 def test_held_money_is_held_and_promised_cashback_is_pending_in():
@@ -186,7 +209,7 @@ def test_a_leg_for_another_lane_is_a_programmers_error():
 
 
 def stored(target: Book) -> list[StoredBalance]:
-    return [decode_balance(msgspec.json.encode(balance)) for balance in target.take_touched()]
+    return [decode_balance(msgspec.json.encode(balance)) for balance in target.take_touched().balances()]
 
 
 def test_a_restored_book_is_the_same_book():

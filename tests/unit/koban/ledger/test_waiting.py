@@ -139,7 +139,7 @@ def test_one_and_two_lanes_come_to_the_same_versions():
         made.refund("RefundRequested", 800, "a")
         made.pay(800, "b")
         made.refund("RefundCompleted", 700, "a")
-        balances = (b for book in made.books for b in book.balances() if b.account[0] in "UM")
+        balances = (b for book in made.books for b in book.accounts() if b.account[0] in "UM")
         states.append(sorted((b.account, b.posted_minor, b.version) for b in balances))
     assert states[0] == states[1]
 

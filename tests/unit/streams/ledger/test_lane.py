@@ -194,7 +194,7 @@ def test_a_grant_is_posted_from_the_pot():
 def test_books_out_of_balance_are_never_written():
     """A lost line stops the worker before anything of the batch is committed, and shows as a metric."""
     bench = Bench()
-    bench.lane.book.drift_minor = 7
+    bench.lane.book.families["U"] = 7
     with pytest.raises(AssertionError, match="out of balance by 7 yen"):
         bench.outputs(payment("p1"))
     assert bench.imbalances == [7]

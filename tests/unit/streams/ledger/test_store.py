@@ -351,7 +351,7 @@ def test_a_store_beyond_the_end_of_the_log_is_made_anew(topics: Topics, folder: 
     topics.records.clear()
     again = Worker(topics, folder)
     assert again.counts == {f"store_{Loss.OUTSIDE_LOG}": 1}
-    assert not list(again.lane.book.balances())
+    assert not list(again.lane.book.accounts())
     again.stop()
 
 

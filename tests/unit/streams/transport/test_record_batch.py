@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from streams.transport.record_batch import RecordBatch, Slot, varint
 
-SHARED = [("ce_source", b"/koban/ledger"), ("koban_at_us", b"17")]
-NAMES = ("ce_id", "ce_causationid", "ce_correlationid")
 AT_MS = 1_700_000_000_000
 CODECS = {None: 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
@@ -76,33 +74,6 @@ def read(raw: bytes) -> list[tuple[Any, ...]]:
     batch = MemoryRecords(raw).next_batch()
     assert batch.validate_crc()
     return [(it.offset, it.timestamp, it.key, it.value, list(it.headers)) for it in batch]
-
-
-@given(
-    st.lists(st.tuples(VALUES, KEYS, TIMES, IDS, IDS, st.none() | IDS), min_size=1, max_size=30),
-    st.sampled_from([500, 30_000]),
-)
-def test_packed_records(records: list[tuple[Any, ...]], bytes_max: int) -> None:
-    """What a packer packs is what `append` appends."""
-    slot = Slot(lambda: RecordBatch(bytes_max))
-    pack = slot.packer(SHARED, NAMES)
-    appended = []
-    for value, key, at_ms, *own in records:
-        pack(value, key, at_ms, *own)
-        headers = [*SHARED, *((name, it) for name, it in zip(NAMES, own, strict=True) if it is not None)]
-        appended.append((value, key, headers, at_ms))
-    assert [sealed(batch) for batch in slot.batches] == theirs(appended, bytes_max, None, transactional=False)
-    assert slot.count == len(records)
-
-
-def test_a_packer_goes_on_where_others_have_written() -> None:
-    """Records keep the order in which they were written, also when another writer has filled a batch meanwhile."""
-    slot = Slot(lambda: RecordBatch(500))
-    pack = slot.packer(SHARED, NAMES)
-    pack(b"1", b"k", AT_MS, b"", b"", None)
-    slot.append(b"2" * 400, b"k", [], AT_MS)
-    pack(b"3", b"k", AT_MS, b"", b"", None)
-    assert [it[3][:1] for batch in slot.batches for it in read(sealed(batch))] == [b"1", b"2", b"3"]
 
 
 @pytest.mark.parametrize(("number", "bytes_"), [(0, b"\0"), (-1, b"\1"), (1, b"\2"), (63, b"\x7e"), (64, b"\x80\1")])
