@@ -120,8 +120,7 @@ class Book:
         if tender.kind not in PLAIN_KINDS or tender.amount_minor != amount_minor or amount_minor <= 0 or "." in wallet:
             return None
         store, slots, own_lane = self.store, self._slots, self.lane
-        key = f"{wallet}/{payment_id}"
-        if key in store or store.has_tombstones or self._queues:
+        if store.has_tombstones or self._queues:
             return None
         payer = slots.get(f"U.{wallet}.{tender.kind}")
         if payer is None:
@@ -134,9 +133,16 @@ class Book:
             payee = self._payee(body)
             if payee is None:
                 return None
-        # From here on it is posted. What follows is `_apply`, twice, without its calls.
-        event_id, at_us = fact.event_id, fact.occurred_at_us
-        families, merchant = self.families, payee.account
+        event_id, at_us, merchant = fact.event_id, fact.occurred_at_us, payee.account
+        key, life = f"{wallet}/{payment_id}", paid(at_us, merchant, ((payer.account, amount_minor, amount_minor),))
+        if store.setdefault(key, life) is not life:
+            return None
+        # From here on it is posted. What follows is `Store.put`, and `_apply` twice, without their calls.
+        store.changed_keys.append(key)
+        store.changed_lives.append(life)
+        if at_us > store.clock_us:
+            store.clock_us = at_us
+        families = self.families
         families["U"] += amount_minor
         if not payer.entry_id:
             self._touched.append(payer)
@@ -158,9 +164,6 @@ class Book:
         payee.version += 1
         payee.as_of_us = at_us
         payee.event_id = payee.entry_id = event_id
-        store[key] = store.changed[key] = paid(at_us, merchant, ((payer.account, amount_minor, amount_minor),))
-        if at_us > store.clock_us:
-            store.clock_us = at_us
         return payment_id, payer.account, merchant, amount_minor
 
     def _payee(self, body: Body) -> Slot | None:

@@ -51,8 +51,8 @@ head_of = msgspec.msgpack.Decoder(Head).decode
 class Changes(NamedTuple):
     """What changed in a store: what it takes to bring a copy up to date."""
 
-    lives: dict[str, bytes | None]
-    """None for what was forgotten."""
+    lives: list[tuple[str, bytes | None]]
+    """In their order, so that of a key that is there twice the last one counts; None for what was forgotten."""
     tombstones: dict[int, bytes]
     """Generation → the new ones, one behind the other."""
     dropped_before: int | None
@@ -74,7 +74,8 @@ class Store(dict[str, bytes]):
         "_days",
         "_dropped_before",
         "_generation_us",
-        "changed",
+        "changed_keys",
+        "changed_lives",
         "clock_us",
         "has_tombstones",
         "keep_us",
@@ -90,8 +91,10 @@ class Store(dict[str, bytes]):
         self.tombstones = Tombstones()
         self.has_tombstones = False
         """Whether there ever were any."""
-        self.changed: dict[str, bytes | None] = {}
-        """What `put` was told since the last `take_changes`; None for what was forgotten."""
+        self.changed_keys: list[str] = []
+        self.changed_lives: list[bytes | None] = []
+        """What was put since the last `take_changes`, side by side; None for what was forgotten. Two lists, since a
+        dict of as many would cost a payment as much as posting it."""
         self._buried: dict[int, list[bytes]] = {}
         self._dropped_before = -1
         self._days: dict[int, list[str]] = {}
@@ -99,7 +102,9 @@ class Store(dict[str, bytes]):
 
     def put(self, key: str, value: bytes, /) -> None:
         """Keeps a value in place of the one before."""
-        self[key] = self.changed[key] = value
+        self[key] = value
+        self.changed_keys.append(key)
+        self.changed_lives.append(value)
 
     # --- what is over
 
@@ -144,9 +149,10 @@ class Store(dict[str, bytes]):
         The portion keeps up with what is put, whatever the rate, and so do the time and the memory that it takes.
         """
         today = self._days.setdefault(self.clock_us // US_PER_DAY, [])
-        today.extend(self.changed)  # over by the end of this day of the clock and `keep_us`, if nothing is open then
-        forgotten = self._forget(began_at, 2 * len(self.changed) + PORTION)
-        lives, self.changed = self.changed, {}
+        today.extend(self.changed_keys)  # over by the end of this day of the clock and `keep_us`, if nothing is open then
+        forgotten = self._forget(began_at, 2 * len(self.changed_keys) + PORTION)
+        lives = list(zip(self.changed_keys, self.changed_lives, strict=True))
+        self.changed_keys, self.changed_lives = [], []
         buried, self._buried = self._buried, {}
         tombstones = {generation: b"".join(stones) for generation, stones in buried.items()}
         return Changes(lives, tombstones, self._drop(), self.clock_us, forgotten)
@@ -170,14 +176,15 @@ class Store(dict[str, bytes]):
     def _bury(self, keys: list[str], began_at: BeganAt) -> int:
         """Not what is open, or began later: that will be put again, or was, and stands on another day too."""
         began_max_us = self.clock_us - self.keep_us
-        generation_min, changed, forgotten = self._generation_min(self.clock_us), self.changed, 0
+        generation_min, forgotten = self._generation_min(self.clock_us), 0
         for key in keys:
             life = self.get(key)
             began_at_us = None if life is None else began_at(key, life)
             if began_at_us is None or began_at_us > began_max_us:
                 continue
             del self[key]
-            changed[key] = None
+            self.changed_keys.append(key)
+            self.changed_lives.append(None)
             forgotten += 1
             self.has_tombstones = True
             generation, stone = self._generation_of(began_at_us), tombstone_of(key)

@@ -64,7 +64,8 @@ def traces(of: Book) -> Any:
             dict(of.families),
             of.drift_minor,
             {key: value.hex() for key, value in of.store.items()},
-            sorted(of.store.changed),
+            of.store.changed_keys,
+            [life and life.hex() for life in of.store.changed_lives],
             of.store.clock_us,
             of.state_hash(),
         ]
