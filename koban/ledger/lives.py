@@ -149,7 +149,9 @@ class Store(dict[str, bytes]):
         The portion keeps up with what is put, whatever the rate, and so do the time and the memory that it takes.
         """
         today = self._days.setdefault(self.clock_us // US_PER_DAY, [])
-        today.extend(self.changed_keys)  # over by the end of this day of the clock and `keep_us`, if nothing is open then
+        today.extend(
+            self.changed_keys
+        )  # over by the end of this day of the clock and `keep_us`, if nothing is open then
         forgotten = self._forget(began_at, 2 * len(self.changed_keys) + PORTION)
         lives = list(zip(self.changed_keys, self.changed_lives, strict=True))
         self.changed_keys, self.changed_lives = [], []

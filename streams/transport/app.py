@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import gc
 import logging
@@ -42,6 +43,8 @@ DRAIN_S_MAX = 20.0
 REBALANCE_S_MAX = 30.0
 CRASH_S_MAX = 20.0
 """A crashed worker that has not come to its end by then is ended the hard way."""
+CANCEL_S_MAX = 1.0
+"""What still runs when all services have stopped is cancelled, and has this long to take notice."""
 GC_THRESHOLDS = (50_000, 20, 100)
 """Batches are many short-lived objects: Python's default (700) would look for cycles hundreds of times a batch."""
 
@@ -57,6 +60,20 @@ class Boot(BootStrategy):
     def server(self) -> Iterable[Service]:
         app = self.app
         return [app.health, app.consumer, app.subscriber, app._fetcher]
+
+
+class _Worker(faust.Worker):
+    """Ends as soon as everything has: the usual worker sleeps for one second to two on its way out, and a lane's next
+    owner waits for that."""
+
+    def _gather_all(self) -> None:
+        if tasks := asyncio.all_tasks(self.loop):
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_S_MAX))
+
+    async def _sentinel_task(self) -> None:
+        await asyncio.sleep(0)
 
 
 class Subscriber(Service):
@@ -152,7 +169,7 @@ class BatchApp(faust.App):
         logs.configure(self.stage)
         gc.set_threshold(*GC_THRESHOLDS)
         faulthandler.enable()
-        worker = faust.Worker(self, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="INFO")
+        worker = _Worker(self, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="INFO")
         worker.spinner = None
         worker.execute_from_commandline()
         raise AssertionError("a worker ends by SystemExit")
