@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 import faust
+import mode
 from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
 from faust.types import TP
@@ -62,7 +63,7 @@ class Boot(BootStrategy):
         return [app.health, app.consumer, app.subscriber, app._fetcher]
 
 
-class _Worker(faust.Worker):
+class PromptWorker(mode.Worker):
     """Ends as soon as everything has: the usual worker sleeps for one second to two on its way out, and a lane's next
     owner waits for that."""
 
@@ -74,6 +75,10 @@ class _Worker(faust.Worker):
 
     async def _sentinel_task(self) -> None:
         await asyncio.sleep(0)
+
+
+class _Worker(PromptWorker, faust.Worker):
+    """Faust's own, but for its end."""
 
 
 class Subscriber(Service):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -97,3 +99,41 @@ def test_lines_of_a_kind_come_once_in_a_while_and_are_counted() -> None:
     last = line()
     assert throttle.filter(last)
     assert last.getMessage() == "no node 1 (and 3 more like it)"
+
+
+LEAVES_A_TASK = """
+import asyncio, os, signal
+import mode
+from streams.transport.app import PromptWorker
+
+sleep = asyncio.sleep
+
+async def told(delay, *rest):
+    if delay:
+        print("slept", delay, flush=True)
+    await sleep(delay, *rest)
+
+async def linger():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("let go", flush=True)
+
+class Service(mode.Service):
+    async def on_started(self):
+        self.left = asyncio.create_task(linger())
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+
+    async def on_stop(self):
+        asyncio.sleep = told
+
+PromptWorker(Service(), override_logging=False, quiet=True).execute_from_commandline()
+"""
+
+
+def test_a_worker_ends_without_a_pause_and_leaves_nothing_behind() -> None:
+    """Whoever gets its lanes waits for its end."""
+    ended = subprocess.run(
+        [sys.executable, "-c", LEAVES_A_TASK], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout.splitlines()) == (0, ["let go"]), ended.stderr
