@@ -6,7 +6,7 @@ Joined by the column, a balance costs 0.8 us where one record at a time costs 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from streams.transport.record_batch import Slot, varint
 
 Ints = NDArray[numpy.int64]
-Part = Any
-"""Bytes that all rows have, or a `pa.BinaryArray` with a value a row."""
+Values = Any
+"""A `pa.BinaryArray` with a value a row, or bytes that all rows have."""
 
 _VARINTS_KEPT = 16_384
 _VARINT_BOUNDS = numpy.array([1 << 7 * size for size in range(1, 10)], numpy.uint64)
@@ -33,7 +33,18 @@ _VARINTS = pa.array([varint(number) for number in range(_VARINTS_KEPT)], _BINARY
 """Those of the usual lengths and offsets."""
 
 
-def varints(values: Ints) -> Part:
+class Column(NamedTuple):
+    """A value a row, and how many bytes each has."""
+
+    values: Values
+    sizes: Ints
+
+
+Part = bytes | Column
+"""What a text is put together of; bytes are those that all rows have."""
+
+
+def varints(values: Ints) -> Values:
     """Their varints."""
     if (values == values[0]).all():
         return varint(int(values[0]))
@@ -48,9 +59,9 @@ def varint_sizes(values: Ints) -> Ints:
     return numpy.searchsorted(_VARINT_BOUNDS, zigzag, side="right") + 1
 
 
-def texts(values: Sequence[str | bytes]) -> Part:
+def texts(values: Sequence[str | bytes]) -> Column:
     """A column of these."""
-    return pa.array(values, _BINARY)
+    return _column(pa.array(values, _BINARY))
 
 
 def digits(values: Sequence[int] | Ints) -> Part:
@@ -58,13 +69,13 @@ def digits(values: Sequence[int] | Ints) -> Part:
     column = numpy.asarray(values, numpy.int64)
     if (column == column[0]).all():
         return b"%d" % column[0]
-    return pc.cast(pc.cast(pa.array(column), pa.string()), _BINARY)
+    return _column(pc.cast(pc.cast(pa.array(column), pa.string()), _BINARY))
 
 
-def json_texts(values: Sequence[str]) -> Part:
+def json_texts(values: Sequence[str]) -> Column:
     """A column of these as they stand between the quotes of JSON."""
     column = texts(values)
-    raw = column.buffers()[2]
+    raw = column.values.buffers()[2]
     if raw is not None and bytes(raw).translate(None, _AS_IT_STANDS):
         return texts([_encode(value)[1:-1] for value in values])
     return column
@@ -84,48 +95,57 @@ class Text:
 
     def add(self, part: Part) -> None:
         """Puts a part behind those that are there."""
-        if isinstance(part, bytes):
-            self.sizes = self.sizes + len(part)
-            if self.parts and isinstance(self.parts[-1], bytes):
-                self.parts[-1] += part
-            else:
-                self.parts.append(part)
-        else:
-            self.sizes = self.sizes + _sizes_of(part)
-            self.parts.append(part)
+        self.sizes = self.sizes + (len(part) if isinstance(part, bytes) else part.sizes)
+        self._put(part)
 
     def join(self, other: Text) -> None:
         """Puts another text behind it."""
-        sizes = self.sizes + other.sizes
+        self.sizes = self.sizes + other.sizes
         for part in other.parts:
-            self.add(part)
-        self.sizes = sizes
+            self._put(part)
+
+    def _put(self, part: Part) -> None:
+        last = self.parts[-1] if self.parts else None
+        if isinstance(part, bytes) and isinstance(last, bytes):
+            self.parts[-1] = last + part
+        else:
+            self.parts.append(part)
 
     def rows(self, count: int) -> list[bytes]:
         """Each row by itself."""
-        joined = joined_rows(self.parts)
+        joined = self.joined()
         return [joined] * count if isinstance(joined, bytes) else joined.to_pylist()
+
+    def joined(self) -> Values:
+        """Each row in one piece."""
+        return _joined(self.values())
+
+    def values(self, start: int = 0, count: int | None = None) -> list[Values]:
+        """The parts, or some rows of them."""
+        return [part if isinstance(part, bytes) else part.values.slice(start, count) for part in self.parts]
 
 
 def sized(text: Text) -> Text:
     """A text behind its length."""
     sizes = text.sizes
-    found = Text(varint(sizes) if isinstance(sizes, int) else varints(sizes))
+    found = Text(varint(sizes) if isinstance(sizes, int) else _varint_column(sizes))
     found.join(text)
     return found
 
 
-def joined_rows(parts: Iterable[Part]) -> Part:
-    """The parts of each row in one piece."""
-    parts = list(parts)
-    if len(parts) == 1:
-        return parts[0]
-    return pc.binary_join_element_wise(*parts, b"") if parts else b""
+def _varint_column(values: Ints) -> Part:
+    found = varints(values)
+    return found if isinstance(found, bytes) else Column(found, varint_sizes(values))
 
 
-def _sizes_of(part: Part) -> Ints:
-    sizes: Ints = pc.binary_length(part).to_numpy().astype(numpy.int64)
-    return sizes
+def _column(values: Values) -> Column:
+    return Column(values, pc.binary_length(values).to_numpy().astype(numpy.int64))
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    if all(isinstance(part, bytes) for part in parts):
+        return b"".join(parts)
+    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, b"")
 
 
 class Header(NamedTuple):
@@ -158,13 +178,13 @@ class Rows:
         for header in self.headers:
             if header.present is not None:
                 counts = counts - ~header.present
-        found.add(varint(counts) if isinstance(counts, int) else varints(counts))
+        found.add(varint(counts) if isinstance(counts, int) else _varint_column(counts))
         for name, value, present in self.headers:
             encoded = name.encode()
             whole = Text(varint(len(encoded)) + encoded)
             whole.join(sized(value))
             if present is not None and not present.all():
-                whole = Text(pc.if_else(pa.array(present), joined_rows(whole.parts), b""))
+                whole = Text(_column(pc.if_else(pa.array(present), whole.joined(), b"")))
             found.join(whole)
         return found
 
@@ -189,10 +209,10 @@ def write(rows: Rows, slot: Slot) -> None:
     sizes = numpy.broadcast_to(numpy.asarray(packed.sizes, numpy.int64), len(rows))
     start = 0
     while start < len(rows):
-        start += _write_some(packed.parts, sizes[start:], rows.times_ms[start:], start, slot)
+        start += _write_some(packed, sizes[start:], rows.times_ms[start:], start, slot)
 
 
-def _write_some(parts: list[Part], sizes: Ints, times_ms: Ints, start: int, slot: Slot) -> int:
+def _write_some(packed: Text, sizes: Ints, times_ms: Ints, start: int, slot: Slot) -> int:
     """As many rows as the open record batch has room for; opens another one when there is none left."""
     batch = slot.batches[-1]
     sizes, times_ms = sizes[:_ROWS_AT_ONCE], times_ms[:_ROWS_AT_ONCE]
@@ -206,19 +226,17 @@ def _write_some(parts: list[Part], sizes: Ints, times_ms: Ints, start: int, slot
     if batch.count == 0:
         count = max(count, 1)
     if count:
-        records = Text(varints(lengths[:count]), b"\0", varints(deltas[:count]), varints(offsets[:count]))
-        for part in parts:
-            records.add(part if isinstance(part, bytes) else part.slice(start, count))
+        front = [varints(lengths[:count]), b"\0", varints(deltas[:count]), varints(offsets[:count])]
+        records = _joined([*front, *packed.values(start, count)])
         batch.extend(_bytes_of(records, count), count, int(times_ms[:count].max()))
     if count < len(sizes):
         slot.roll()
     return count
 
 
-def _bytes_of(text: Text, count: int) -> memoryview:
-    """All rows of a text, one behind the other."""
-    joined = joined_rows(text.parts)
-    if isinstance(joined, bytes):
-        return memoryview(joined * count)
-    _, ends, raw = joined.buffers()
+def _bytes_of(values: Values, count: int) -> memoryview:
+    """All rows, one behind the other."""
+    if isinstance(values, bytes):
+        return memoryview(values * count)
+    _, ends, raw = values.buffers()
     return memoryview(raw)[: numpy.frombuffer(ends, numpy.int32)[count]]

@@ -102,7 +102,7 @@ def test_digits_of_a_column(numbers: list[int]) -> None:
 @pytest.mark.parametrize("odd", ["é", "\n", "\0", '"', "\\", "\x7f", "日本"])
 def test_texts_in_json(odd: str) -> None:
     """Escaped where JSON wants it, whatever stands beside them."""
-    found = json_texts(["plain", odd]).to_pylist()
+    found = json_texts(["plain", odd]).values.to_pylist()
     assert found == [msgspec.json.encode(it)[1:-1] for it in ("plain", odd)]
 
 
@@ -113,4 +113,14 @@ def test_a_header_that_no_row_has() -> None:
     write(Rows([1, 1], Text(b"k"), Text(texts([b"a", b"b"])), [absent]), slot)
     for value in (b"a", b"b"):
         plain.append(value, b"k", [], 1)
+    assert sealed(slot) == sealed(plain)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_rows_that_are_all_alike(count: int) -> None:
+    """Nothing in them differs but where they stand."""
+    slot, plain = new_slot(500), new_slot(500)
+    write(Rows([1] * count, Text(b"k"), Text(b"v"), [Header("h", Text(b"1"))]), slot)
+    for _ in range(count):
+        plain.append(b"v", b"k", [("h", b"1")], 1)
     assert sealed(slot) == sealed(plain)
