@@ -26,6 +26,7 @@ from dashboards.people.service import People
 from dashboards.sources.catalogue import Sources, sources
 from dashboards.sources.jobs import Jobs
 from dashboards.sources.reports import Reports
+from dashboards.sources.standings import LiveStandings
 from dashboards.static_files import PREFIX, StaticFiles
 from koban.settings import Settings
 
@@ -64,6 +65,7 @@ def create_app(
         yield
         await live.stop()
         await asked.close()
+        standings.close()
         await openid.close()
         accounts.close()
 
@@ -79,7 +81,8 @@ def create_app(
     app.add_middleware(KnowsPeople, people=accounts)
     add_guards(app, settings, figures.seconds)
     app.mount(PREFIX, files, name="static")
-    answers = LedgerAnswers(asked.book, settings.payment_partitions)
+    standings = LiveStandings.of(settings)
+    answers = LedgerAnswers(asked.book, settings.payment_partitions, standings)
     api = create_api(answers, [requires(Right.BOOKS_READ)], asked.threads)
     app.mount("/v1", api)
     app.include_router(health.routes(figures), dependencies=[public])

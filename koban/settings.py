@@ -66,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A worker ends when records wait and none was worked on for this long; its supervisor starts it again."""
     ledger_checkpoint_s: int = 5
     """A ledger lane writes what changed to its store on disk this often; a restart reads the log from there on."""
+    ledger_token: str = ""
+    """Who shows it to a ledger worker is told how accounts stand; without one a worker tells nobody, and balances come
+    from the book in MySQL alone."""
     ledger_late_days: int = 35
     """A payment's event may come this much later than it happened: what is known of a payment is forgotten so many days
     after its last refund could have been asked for. Business time, as the lane's payments tell it."""

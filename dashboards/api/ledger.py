@@ -10,14 +10,18 @@ import base64
 import binascii
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 from pydantic import BaseModel, Field
 
+from dashboards.sources.standings import LiveStandings, UnansweredError
 from koban.business_time import to_datetime
 from koban.ledger.accounts import base_of, parse, part
 from koban.ledger.history import Axis
+from koban.ledger.standing import Standing
 from koban.records import Balance as BalanceRecord
+from schemas.errors import Transient
 from sinks.book import STATEMENT_LINES_MAX, BookQueries, Place, StatementLine
 
 FAMILIES_OF_OWNERS = "UMC"
@@ -34,8 +38,17 @@ class BadQuestionError(ValueError):
     """The question makes no sense; the text says why."""
 
 
+class Teller(StrEnum):
+    """Who told a balance."""
+
+    LEDGER = "ledger"
+    """The worker that keeps the account."""
+    BOOK = "book"
+    """The book, which is a moment behind: the worker did not answer."""
+
+
 class Balance(BaseModel):
-    """An account's balance as the ledger last wrote it."""
+    """An account's balance now."""
 
     account: str
     posted_minor: int
@@ -45,9 +58,11 @@ class Balance(BaseModel):
     version: int = Field(
         description="Counts the account's changes without gaps; of a house's account, those of all parts."
     )
-    as_of: datetime = Field(description="Business time of the event that caused it.")
-    event_id: str
-    entry_id: str
+    told_by: Teller
+    book_version: int = Field(description="The latest version that is in the book; 0 for none yet.")
+    as_of: datetime | None = Field(description="Business time of the event that caused the book's version.")
+    event_id: str | None = Field(description="The event that caused the book's version.")
+    entry_id: str | None
 
 
 class OwnersBalances(BaseModel):
@@ -140,21 +155,31 @@ class TrialBalance(BaseModel):
 class LedgerAnswers:
     """Answers questions from the book in MySQL. Its calls wait for the answer: call them from a thread.
 
-    ``lanes`` is the number of the journal's lanes. The calls raise NotKnownError, BadQuestionError,
-    TooManyAccountsError, and Transient when MySQL does not answer.
+    ``lanes`` is the number of the journal's lanes; ``live`` knows how single accounts stand now. The calls raise
+    NotKnownError, BadQuestionError, TooManyAccountsError, and Transient when MySQL does not answer.
     """
 
-    def __init__(self, book: BookQueries, lanes: int) -> None:
+    def __init__(self, book: BookQueries, lanes: int, live: LiveStandings | None = None) -> None:
         self._book = book
         self._lanes = lanes
+        self._live = live
 
     def balance(self, account: str) -> Balance:
-        """The balance now."""
+        """The balance now: from the worker that keeps the account, and only if it does not answer from the book."""
         sign_of(account)
-        records = self._book.live_of(self._parts(account))
-        if not records:
+        try:
+            standings = self._live.ask(account) if self._live is not None else None
+        except UnansweredError:
+            standings = None
+        try:
+            records = self._book.live_of(self._parts(account))
+        except Transient:
+            if standings is None:
+                raise
+            records = []
+        if not records and not standings:
             raise _never_posted(account)
-        return _balance(account, records)
+        return _balance(account, records, standings)
 
     def balances_of(self, owner: str) -> OwnersBalances:
         """The balances now of all accounts of an owner, named like `U.w-1` or `M.m-1`."""
@@ -272,19 +297,23 @@ def _never_posted(account: str) -> NotKnownError:
     return NotKnownError(f"nothing was ever posted to {account}")
 
 
-def _balance(account: str, records: Sequence[BalanceRecord]) -> Balance:
+def _balance(account: str, records: Sequence[BalanceRecord], standings: Sequence[Standing] | None = None) -> Balance:
     """One balance of an account's parts; the latest event is the cause."""
-    last = max(records, key=lambda record: (record.as_of_us, record.version))
+    last = max(records, key=lambda record: (record.as_of_us, record.version), default=None)
+    parts = standings or records
+    posted, held = sum(it.posted_minor for it in parts), sum(it.held_minor for it in parts)
     return Balance(
         account=account,
-        posted_minor=sum(record.posted_minor for record in records),
-        held_minor=sum(record.held_minor for record in records),
-        available_minor=sum(record.available_minor for record in records),
-        pending_in_minor=sum(record.pending_in_minor for record in records),
-        version=sum(record.version for record in records),
-        as_of=to_datetime(last.as_of_us),
-        event_id=last.event_id,
-        entry_id=last.entry_id,
+        posted_minor=posted,
+        held_minor=held,
+        available_minor=posted - held,
+        pending_in_minor=sum(it.pending_in_minor for it in parts),
+        version=sum(it.version for it in parts),
+        told_by=Teller.LEDGER if standings else Teller.BOOK,
+        book_version=sum(record.version for record in records),
+        as_of=None if last is None else to_datetime(last.as_of_us),
+        event_id=None if last is None else last.event_id,
+        entry_id=None if last is None else last.entry_id,
     )
 
 

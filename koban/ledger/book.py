@@ -27,6 +27,7 @@ from koban.ledger.postings import PLAIN_KINDS, lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
 from koban.ledger.reservations import Reservations
 from koban.ledger.slots import Slot, Touched
+from koban.ledger.standing import Standing
 from koban.ledger.steps import STEPS, Note, began_at_us
 from koban.records import Breach, Leg, Posting, WaitingRefund
 
@@ -424,6 +425,14 @@ class Book:
         """An account's balance; 0 when it was never posted to, or belongs to another lane."""
         slot = self._slots.get(account)
         return 0 if slot is None else slot.posted_minor
+
+    def standing(self, account: str) -> Standing | None:
+        """How an account stands, or this lane's part of one; None when nothing was ever posted to it here."""
+        base = base_of(account)
+        slot = self._in_flight if base == IN_FLIGHT else self._slots.get(base)
+        if slot is None or not slot.version or account not in (base, slot.account):
+            return None
+        return Standing(self.lane, slot.posted_minor, slot.held_minor, slot.pending_in_minor, slot.version)
 
     def accounts(self) -> Iterator[Slot]:
         """Every account that was ever posted to. The next fact changes them."""

@@ -22,6 +22,7 @@ from dashboards.api.ledger import (
     TrialBalance,
     instant_us,
 )
+from dashboards.sources.standings import LiveStandings
 from koban.business_time import JST
 from koban.ledger.history import Axis
 from koban.money import yen
@@ -87,9 +88,9 @@ VERBS = (balance, statement, entry, trial_balance)
 def _answer(as_json: bool, ask: Callable[[LedgerAnswers], AnswerT], show: Callable[[AnswerT], None]) -> AnswerT:
     """Asks and prints the answer; ends with an exit code that says why there is none."""
     here = settings()
-    book = MySqlBookQueries(here.mysql_url)
+    book, live = MySqlBookQueries(here.mysql_url), LiveStandings.of(here)
     try:
-        found = ask(LedgerAnswers(book, here.payment_partitions))
+        found = ask(LedgerAnswers(book, here.payment_partitions, live))
     except (BadQuestionError, TooManyAccountsError) as error:
         raise click.UsageError(str(error)) from error
     except NotKnownError as error:
@@ -100,6 +101,7 @@ def _answer(as_json: bool, ask: Callable[[LedgerAnswers], AnswerT], show: Callab
         sys.exit(EXIT_NO_ANSWER)
     finally:
         book.close()
+        live.close()
     if as_json:
         click.echo(found.model_dump_json())
     else:
@@ -115,7 +117,14 @@ def _show_balance(found: Balance) -> None:
         f" pending in {yen(found.pending_in_minor)}",
         highlight=False,
     )
-    console.print(f"[dim]version {found.version} by {found.event_id}, as of {_jst(found.as_of)}[/]", highlight=False)
+    console.print(f"[dim]version {found.version}, told by the {found.told_by}; {_cause(found)}[/]", highlight=False)
+
+
+def _cause(found: Balance) -> str:
+    if found.as_of is None:
+        return "not in the book yet"
+    behind = "" if found.book_version == found.version else f"the book is at version {found.book_version}, "
+    return f"{behind}by {found.event_id}, as of {_jst(found.as_of)}"
 
 
 def _show_balance_at(found: BalanceAt) -> None:

@@ -29,6 +29,9 @@ ENDPOINTS: dict[str, str] = {
 INNER_PORTS = ("kafka-controller", "flink-rpc", "opensearch-transport", "keeper")
 """Ports that only the engines themselves use, and that of the keeper's own pages."""
 
+SECRET_BYTES = 16
+"""Of the secrets that a platform makes for itself, once, and keeps in ``platform.json``."""
+
 FOR_LIFE = ("KOBAN_PAYMENT_PARTITIONS",)
 """Settings that a data directory keeps from its first start on."""
 
@@ -147,6 +150,7 @@ def plan(
         "KOBAN_MYSQL_URL": f"mysql://koban:{_password(known)}@127.0.0.1:{ports['mariadb']}/koban",
         "KOBAN_FLINK_URL": f"http://127.0.0.1:{ports['flink']}",
         "KOBAN_CONSOLE_URL": f"http://127.0.0.1:{ports['console']}",
+        "KOBAN_LEDGER_TOKEN": (known and known.settings.ledger_token) or secrets.token_urlsafe(SECRET_BYTES),
     }
     if "dynamodb" in components:
         made["KOBAN_DYNAMODB_URL"] = f"http://127.0.0.1:{ports['dynamodb']}"
@@ -161,7 +165,7 @@ def plan(
 def _password(known: Site | None) -> str:
     """The database user's password: made once, kept in ``platform.json``, which only its owner reads."""
     remembered = urlsplit(known.settings.mysql_url).password if known else None
-    return remembered or secrets.token_urlsafe(16)
+    return remembered or secrets.token_urlsafe(SECRET_BYTES)
 
 
 def port_of(address: str) -> int:

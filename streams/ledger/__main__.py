@@ -9,8 +9,10 @@ from functools import partial
 from prometheus_client import Gauge
 
 from koban.ledger.lives import Store
+from koban.ledger.standing import PATH
 from koban.settings import Settings
 from streams.ledger.lane import TOPICS, LedgerLane
+from streams.ledger.standing_page import StandingPage
 from streams.ledger.store import LaneStore
 from streams.transport import BatchApp
 
@@ -36,17 +38,20 @@ def ledger_app(settings: Settings) -> BatchApp:
             balance.labels(str(lane), family).set(minor)
 
     lanes = settings.payment_partitions
+    app.pages[PATH] = standings = StandingPage(lanes, settings.ledger_token)
     app.lanes(
         TOPICS,
-        lambda lane: LedgerLane(
-            lane,
-            lanes,
-            app.count,
-            imbalance.labels(str(lane)).set,
-            trial_balance=partial(tell, lane),
-            store=LaneStore(settings.data_dir / "ledger" / f"lane-{lane}", lane, lanes),
-            checkpoint_s=settings.ledger_checkpoint_s,
-            lives=partial(Store, settings.ledger_late_days, settings.ledger_tombstone_days),
+        lambda lane: standings.has(
+            LedgerLane(
+                lane,
+                lanes,
+                app.count,
+                imbalance.labels(str(lane)).set,
+                trial_balance=partial(tell, lane),
+                store=LaneStore(settings.data_dir / "ledger" / f"lane-{lane}", lane, lanes),
+                checkpoint_s=settings.ledger_checkpoint_s,
+                lives=partial(Store, settings.ledger_late_days, settings.ledger_tombstone_days),
+            )
         ),
     )
     return app

@@ -28,6 +28,7 @@ from koban.ledger.lives import Changes, Store
 from koban.ledger.outcomes import Outcome
 from koban.ledger.postings import UnknownEventTypeError
 from koban.ledger.refusals import Refusal
+from koban.ledger.standing import Standing
 from koban.ledger.steps import apply, began_at_us
 from koban.records import Leg, Legs, WaitingRefund
 from schemas import codec
@@ -55,6 +56,10 @@ ENTRIES_AT_ONCE = 50_000
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
 _log = logging.getLogger(__name__)
+
+
+class LaneClosedError(Exception):
+    """The lane went to another worker, or is made anew."""
 
 
 class LedgerLane(Lane):
@@ -88,6 +93,9 @@ class LedgerLane(Lane):
         """Topic → where the log goes on behind what the lane knows."""
         self._settled = False
         """All that the lane knows is committed."""
+        self._closed = False
+        self._asked: list[tuple[str, asyncio.Future[Standing | None]]] = []
+        """Who wants to know how an account stands, once all is committed."""
         self._begin()
         self._count = count
         self._imbalance = imbalance
@@ -101,7 +109,7 @@ class LedgerLane(Lane):
         """
         if self._store is None or not await self._restore_from_store(self._store, log):
             await self._restore_from_log(log)
-        self._settled = True
+        self._settle()
         self._imbalance(0)
         self._trial_balance(self.book.families)
 
@@ -238,7 +246,7 @@ class LedgerLane(Lane):
 
     async def on_written(self, ends: Mapping[tuple[str, int], int]) -> None:
         """Writes a checkpoint now and then; all that the lane knows is committed when this is called."""
-        self._settled = True
+        self._settle()
         if self._store is None:
             self._take_changes()
             self.book.take_unstored()
@@ -279,12 +287,45 @@ class LedgerLane(Lane):
 
     async def close(self) -> None:
         """Leaves a store that covers everything, unless the lane was broken off in the middle of something."""
+        self._closed = True
+        self._answer()
         store = self._store
         if store is None:
             return
         if self._settled:
             await self._checkpoint()
         store.close()
+
+    # --- asked from outside
+
+    async def standing(self, account: str) -> Standing | None:
+        """How an account stands, all of it committed; None when nothing was ever posted to it in this lane.
+
+        Raises LaneClosedError when the lane went elsewhere.
+        """
+        if self._settled and not self._closed:
+            return self.book.standing(account)
+        answer: asyncio.Future[Standing | None] = asyncio.get_running_loop().create_future()
+        self._asked.append((account, answer))
+        if self._closed:
+            self._answer()
+        return await answer
+
+    def _settle(self) -> None:
+        self._settled = True
+        if self._asked:
+            self._answer()
+
+    def _answer(self) -> None:
+        """At once, and not when those who asked have their turn: by then the next batch may be in work."""
+        asked, self._asked = self._asked, []
+        for account, answer in asked:
+            if answer.done():
+                continue
+            if self._closed:
+                answer.set_exception(LaneClosedError(f"lane {self.partition} is not here any more"))
+            else:
+                answer.set_result(self.book.standing(account))
 
     # --- in
 

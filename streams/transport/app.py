@@ -26,7 +26,7 @@ from streams.transport.batch import Batch
 from streams.transport.connecting import connected
 from streams.transport.desk import Desk, Handler
 from streams.transport.driver import Consumer, Transport
-from streams.transport.health import HealthServer
+from streams.transport.health import HealthServer, Page
 from streams.transport.lane import Lane
 from streams.transport.lane_log import LaneLog
 from streams.transport.metrics import StageMetrics
@@ -119,6 +119,8 @@ class BatchApp(faust.App):
         self.metrics = StageMetrics(stage)
         self._handlers: list[Handler] = []
         self._beside: list[Work] = []
+        self.pages: dict[str, Page] = {}
+        """Path → a page of the stage's own, beside health and metrics."""
         self._shared_writer: IdempotentWriter | None = None
         self._crashing = False
         super().__init__(
@@ -203,7 +205,8 @@ class BatchApp(faust.App):
     @cached_property
     def health(self) -> HealthServer:
         port = self.settings.metrics_port
-        return HealthServer(self.stage, port, self.metrics.registry, lambda: self.desk.ready, beacon=self.beacon)
+        registry, ready = self.metrics.registry, lambda: self.desk.ready
+        return HealthServer(self.stage, port, registry, ready, self.pages, beacon=self.beacon)
 
     @cached_property
     def subscriber(self) -> Subscriber:

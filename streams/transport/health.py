@@ -1,8 +1,8 @@
-"""A worker's own pages on loopback: ``/metrics``, ``/-/live``, ``/-/ready``, ``/-/version``."""
+"""A worker's own pages on loopback: ``/metrics``, ``/-/live``, ``/-/ready``, ``/-/version``, and those of its stage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -11,12 +11,20 @@ from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+Page = Callable[[web.Request], Awaitable[web.Response]]
+
 
 class HealthServer(Service):
     """Answers from the worker's event loop: no answer within a few seconds means that the loop is stuck."""
 
     def __init__(
-        self, stage: str, port: int, registry: CollectorRegistry, ready: Callable[[], bool], **kwargs: Any
+        self,
+        stage: str,
+        port: int,
+        registry: CollectorRegistry,
+        ready: Callable[[], bool],
+        pages: Mapping[str, Page] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.stage = stage
@@ -24,10 +32,13 @@ class HealthServer(Service):
         """The port asked for (0: any), and once started the port listened on."""
         self._registry = registry
         self._ready = ready
+        self._pages = pages or {}
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
         app = web.Application()
+        for path, page in self._pages.items():
+            app.router.add_get(path, page)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/-/live", self._live)
         app.router.add_get("/-/ready", self._readiness)

@@ -115,7 +115,8 @@ def test_the_book_answers_for_the_foreign_payment(done: Run):
     entry = done.koban("ledger", "entry", "foreign-1")
     assert {line["account"]: line["debit_minor"] for line in entry["lines"]}["M.m-foreign.payable"] == -FOREIGN_AMOUNT
     account = ("ledger", "balance", "M.m-foreign.payable")
-    assert done.koban(*account)["posted_minor"] == FOREIGN_AMOUNT
+    now = done.koban(*account)
+    assert (now["posted_minor"], now["told_by"]) == (FOREIGN_AMOUNT, "ledger")
     for axis, at in (("business", entry["occurred_at"]), ("recorded", entry["recorded_at"])):
         assert done.koban(*account, "--axis", axis, "--at", at)["posted_minor"] == FOREIGN_AMOUNT
     (line,) = done.koban("ledger", "statement", "M.m-foreign.payable")["lines"]

@@ -14,6 +14,8 @@ from dashboards.api.app import create_api
 from dashboards.api.ledger import LedgerAnswers
 from dashboards.app import create_app
 from dashboards.people.roles import Role
+from dashboards.sources.standings import LiveStandings, UnansweredError
+from koban.ledger.standing import Standing
 from koban.records import Balance
 from koban.settings import Settings
 from schemas.errors import Transient
@@ -84,6 +86,44 @@ def test_a_balance_now_is_the_ledgers_own_with_version_and_cause(client: Client)
     found = get(client, "/accounts/U.a.money/balance")
     assert (found["posted_minor"], found["version"], found["event_id"]) == (15, 5, "e-4")
     assert found["as_of"] == "2023-11-14T22:13:20.000005Z"
+
+
+class Workers(LiveStandings):
+    """Ledger workers that stand so, or don't answer."""
+
+    def __init__(self, found: list[Standing] | None) -> None:
+        self._found = found
+
+    def ask(self, account: str) -> list[Standing]:
+        if self._found is None:
+            raise UnansweredError("silent")
+        return self._found
+
+
+def test_a_balance_now_comes_from_the_worker_that_keeps_the_account(book: MemoryBook) -> None:
+    """The cause is what the book knows, which may be a version behind, or nothing yet."""
+    live = Workers([Standing(0, 18, 3, 0, 6)])
+    found = get(Client(create_api(LedgerAnswers(book, LANES, live))), "/accounts/U.a.money/balance")
+    assert (found["posted_minor"], found["available_minor"], found["version"]) == (18, 15, 6)
+    assert (found["told_by"], found["book_version"], found["event_id"]) == ("ledger", 5, "e-4")
+    new = get(Client(create_api(LedgerAnswers(book, LANES, live))), "/accounts/U.new.money/balance")
+    assert (new["version"], new["book_version"], new["as_of"]) == (6, 0, None)
+
+
+def test_a_balance_now_needs_the_book_only_when_the_worker_is_silent(book: MemoryBook) -> None:
+    """And the worker only when the book is."""
+
+    class Down(MemoryBook):
+        def live_of(self, accounts: Any) -> Any:
+            raise Transient("no answer")
+
+    silent = get(Client(create_api(LedgerAnswers(book, LANES, Workers(None)))), "/accounts/U.a.money/balance")
+    assert (silent["told_by"], silent["posted_minor"]) == ("book", 15)
+    live = Workers([Standing(0, 18, 0, 0, 6)])
+    found = get(Client(create_api(LedgerAnswers(Down(), LANES, live))), "/accounts/U.a.money/balance")
+    assert (found["told_by"], found["posted_minor"]) == ("ledger", 18)
+    get(Client(create_api(LedgerAnswers(Down(), LANES, Workers(None)))), "/accounts/U.a.money/balance", 503)
+    get(Client(create_api(LedgerAnswers(book, LANES, Workers([])))), "/accounts/U.z.money/balance", 404)
 
 
 def test_an_account_of_the_house_is_the_sum_of_its_lanes(client: Client) -> None:
