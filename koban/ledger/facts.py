@@ -6,6 +6,8 @@ the checks, costs a fifth of decoding the typed event; the names are those of `k
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from koban.events import Line
@@ -55,7 +57,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     """An event as the ledger sees it. Times are UTC microseconds."""
 
     event_type: str
-    event_id: str
+    event_id: Annotated[str, msgspec.Meta(min_length=1)]
     occurred_at_us: int
     aggregate: str
     aggregate_id: str

@@ -154,6 +154,7 @@ def test_an_event_that_moves_no_money_writes_nothing():
         (VALID, b"no json", ReasonCode.NOT_JSON),
         (VALID, None, ReasonCode.EMPTY),
         (VALID, event("MoonLanded", "x"), ReasonCode.UNKNOWN_TYPE),
+        (VALID, payment("").replace(b'"body"', b'"producer":"core","body"'), ReasonCode.OUT_OF_BOUNDS),
         (CASHBACK, b"{}", ReasonCode.UNKNOWN_TYPE),
         (CASHBACK, event("TopUpCompleted", "x", amount_minor=5, source="bank"), ReasonCode.REFUSED),
     ],
