@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """An event that happened later than this after it was sent is dead-lettered: its producer's clock is wrong."""
     duplicate_window_events: int = 2_000_000
     """How many of a partition's latest events the gate remembers to recognise duplicates."""
-    batch_records_max: int = 5_000
+    batch_records_max: int = 10_000
     """A micro-batch holds at most this many records of one partition."""
     transaction_interval_ms: int = 50
     """Under a light load a lane commits at most this often; the first event after a pause does not wait."""

@@ -51,8 +51,10 @@ head_of = msgspec.msgpack.Decoder(Head).decode
 class Changes(NamedTuple):
     """What changed in a store: what it takes to bring a copy up to date."""
 
-    lives: list[tuple[str, bytes | None]]
-    """In their order, so that of a key that is there twice the last one counts; None for what was forgotten."""
+    keys: list[str]
+    """In their order: of a key that is there twice the last one counts."""
+    lives: list[bytes | None]
+    """One a key; None for what was forgotten."""
     tombstones: dict[int, bytes]
     """Generation → the new ones, one behind the other."""
     dropped_before: int | None
@@ -153,11 +155,11 @@ class Store(dict[str, bytes]):
             self.changed_keys
         )  # over by the end of this day of the clock and `keep_us`, if nothing is open then
         forgotten = self._forget(began_at, 2 * len(self.changed_keys) + PORTION)
-        lives = list(zip(self.changed_keys, self.changed_lives, strict=True))
+        keys, lives = self.changed_keys, self.changed_lives
         self.changed_keys, self.changed_lives = [], []
         buried, self._buried = self._buried, {}
         tombstones = {generation: b"".join(stones) for generation, stones in buried.items()}
-        return Changes(lives, tombstones, self._drop(), self.clock_us, forgotten)
+        return Changes(keys, lives, tombstones, self._drop(), self.clock_us, forgotten)
 
     def _forget(self, began_at: BeganAt, limit: int) -> int:
         """Looks at up to `limit` keys whose day has come."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,7 @@ from koban.ledger.accounts import Account, Nature, Use
 from koban.records import Balance
 
 _FREE, _PENDING_IN = Use.FREE, Use.PENDING_IN
+_PORTION = 500
 
 
 class Slot(msgspec.Struct, gc=False, eq=False):
@@ -53,6 +54,24 @@ class Slot(msgspec.Struct, gc=False, eq=False):
         return self.held_minor if self.nature.use is _PENDING_IN else 0
 
 
+def _columns(slots: Sequence[Slot]) -> tuple[list[Any], ...]:
+    held = pending_in = [0] * len(slots)
+    if any([slot.nature.use is not _FREE for slot in slots]):  # noqa: C419  # a list is quicker than a generator
+        held = [slot.held_minor for slot in slots]
+        pending_in = [slot.pending_in_minor for slot in slots]
+    return (
+        [slot.account for slot in slots],
+        [slot.owner for slot in slots],
+        [slot.posted_minor for slot in slots],
+        held,
+        pending_in,
+        [slot.version for slot in slots],
+        [slot.as_of_us for slot in slots],
+        [slot.event_id for slot in slots],
+        [slot.entry_id for slot in slots],
+    )
+
+
 class Touched(NamedTuple):
     """The balances that a batch changed, by column: an account a row, each in its latest state."""
 
@@ -69,21 +88,13 @@ class Touched(NamedTuple):
     @classmethod
     def of(cls, slots: Sequence[Slot]) -> Touched:
         """Of accounts that were just touched."""
-        # All of a slot before the next one: column by column, each slot would be fetched from memory nine times.
-        rows = [
-            (
-                slot.account, slot.owner, slot.posted_minor, slot.version, slot.as_of_us, slot.event_id, slot.entry_id,
-                slot.nature.use is _FREE,
-            )
-            for slot in slots
-        ]  # fmt: skip
-        columns = zip(*rows, strict=True) if rows else ((),) * 8
-        accounts, owners, posted, versions, as_of_us, event_ids, entry_ids, free = columns
-        held = pending_in = (0,) * len(rows)
-        if not all(free):
-            held = tuple(slot.held_minor for slot in slots)
-            pending_in = tuple(slot.pending_in_minor for slot in slots)
-        return cls(accounts, owners, posted, held, pending_in, versions, as_of_us, event_ids, entry_ids)
+        columns: tuple[list[Any], ...] = tuple([] for _ in cls._fields)
+        # In portions, since each column passes over the slots anew: a few hundred stay in the processor's cache.
+        for start in range(0, len(slots), _PORTION):
+            portion = slots[start : start + _PORTION]
+            for column, more in zip(columns, _columns(portion), strict=True):
+                column.extend(more)
+        return cls(*columns)
 
     def balances(self) -> list[Balance]:
         """As records. Raises ValueError for one that its contract refuses."""

@@ -342,8 +342,8 @@ class LedgerLane(Lane):
                 fact = read(record.value or b"")
                 payment = pay(fact)
                 if payment is not None:
-                    times[fact.event_id] = record.timestamp
-                    journal.add_payment(fact, payment, record)
+                    times[fact.event_id] = timestamp_ms = record.timestamp
+                    journal.add_payment(fact, payment, record.key or b"", timestamp_ms)
                     continue
                 entry = post(fact)
             except (msgspec.DecodeError, UnicodeDecodeError, UnknownEventTypeError, InvalidEvent) as error:

@@ -8,92 +8,112 @@ import msgspec
 import numpy
 
 from koban.events import Line
-from koban.ledger.book import Paid
+from koban.ledger.book import PAYMENT_COMPLETED, Paid
 from koban.ledger.facts import Fact
 from koban.ledger.slots import Touched
 from koban.records import Posting
 from schemas.cloudevents import HeaderMaker
-from streams.transport.batch import Record
-from streams.transport.columns import Header, Rows, Text, digits, json_texts, texts
+from streams.transport.columns import Header, Rows, Text, digits, ints, json_texts, texts
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
 
 
 class JournalColumns:
-    """Journal entries on their way to their records. Each is encoded at once, while the processor still has it."""
+    """Journal entries on their way to their records. Each is encoded at once, while the processor still has it.
 
-    __slots__ = ("_entry_ids", "_event_ids", "_keys", "_payment_ids", "_times_ms", "_values")
+    Plain payments are kept as what differs in them: if a batch has nothing else, which is the usual case, their text is
+    put together by the column too, and else one by one.
+    """
+
+    __slots__ = ("_amounts", "_entry_ids", "_event_ids", "_keys", "_occurred", "_payees", "_payers", "_payment_ids",
+                 "_times_ms", "_values")  # fmt: skip
 
     def __init__(self) -> None:
         self._keys: list[bytes] = []
-        self._values: list[bytes] = []
         self._times_ms: list[int] = []
         self._event_ids: list[str] = []
-        self._entry_ids: list[str] = []
         self._payment_ids: list[str | None] = []
+        self._values: list[bytes] = []
+        self._entry_ids: list[str] = []
+        self._occurred: list[int] = []
+        self._payers: list[str] = []
+        self._payees: list[str] = []
+        self._amounts: list[int] = []
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._keys)
 
     def add(self, entry: Posting, key: bytes, at_ms: int) -> None:
         """An entry, under its key, at the time of the record that it comes of."""
+        self._spell_out()
         self._values.append(_encode(entry))
+        self._entry_ids.append(entry.entry_id)
         self._keys.append(key)
         self._times_ms.append(at_ms)
         self._event_ids.append(entry.event_id)
-        self._entry_ids.append(entry.entry_id)
         self._payment_ids.append(entry.payment_id)
 
-    def add_payment(self, fact: Fact, payment: Paid, record: Record) -> None:
-        """The entry of a plain payment, for the record that it comes of.
-
-        Text put together costs half of what an object and its encoding do; a text with escapes goes the usual way.
-        """
-        payment_id, payer, merchant, amount_minor = payment
-        event_id, raw = fact.event_id, record.value
-        if raw is None or b"\\" in raw:
-            lines = (Line(payer, amount_minor), Line(merchant, -amount_minor))
-            value = _encode(
-                Posting(
-                    entry_id=event_id,
-                    event_id=event_id,
-                    event_type=fact.event_type,
-                    payment_id=payment_id,
-                    occurred_at_us=fact.occurred_at_us,
-                    lines=lines,
-                )
-            )
-        else:
-            value = (
-                f'{{"entry_id":"{event_id}","event_id":"{event_id}","event_type":"PaymentCompleted",'
-                f'"payment_id":"{payment_id}","occurred_at_us":{fact.occurred_at_us},"lines":['
-                f'{{"account":"{payer}","debit_minor":{amount_minor}}},'
-                f'{{"account":"{merchant}","debit_minor":{-amount_minor}}}]}}'
-            ).encode()
-        self._values.append(value)
-        self._keys.append(record.key or b"")
-        self._times_ms.append(record.timestamp)
-        self._event_ids.append(event_id)
-        self._entry_ids.append(event_id)
+    def add_payment(self, fact: Fact, payment: Paid, key: bytes, at_ms: int) -> None:
+        """The entry of a plain payment."""
+        payment_id, payer, payee, amount_minor = payment
+        self._keys.append(key)
+        self._times_ms.append(at_ms)
+        self._event_ids.append(fact.event_id)
         self._payment_ids.append(payment_id)
+        self._occurred.append(fact.occurred_at_us)
+        self._payers.append(payer)
+        self._payees.append(payee)
+        self._amounts.append(amount_minor)
 
     def rows(self, at_us: int) -> Rows:
         """Their records."""
-        event_ids, payment_ids = texts(self._event_ids), self._payment_ids
-        entry_ids = event_ids if self._entry_ids == self._event_ids else texts(self._entry_ids)
+        if self._values:
+            self._spell_out()
+        payment_ids = self._payment_ids
         present = numpy.array([it is not None for it in payment_ids]) if None in payment_ids else None
-        return Rows(
-            self._times_ms,
-            Text(texts(self._keys)),
-            Text(texts(self._values)),
-            [
-                *_shared("journal-entry", at_us),
-                Header("ce_id", Text(entry_ids)),
-                Header("ce_causationid", Text(event_ids)),
-                Header("ce_correlationid", Text(texts([it or "" for it in payment_ids])), present),
-            ],
-        )
+        event_ids, related = texts(self._event_ids), texts([it or "" for it in payment_ids])
+        if self._values:
+            entry_ids = event_ids if self._entry_ids == self._event_ids else texts(self._entry_ids)
+            value = Text(texts(self._values))
+        else:
+            entry_ids, value = event_ids, self._text_of_payments()
+        headers = [
+            *_shared("journal-entry", at_us),
+            Header("ce_id", Text(entry_ids)),
+            Header("ce_causationid", Text(event_ids)),
+            Header("ce_correlationid", Text(related), present),
+        ]
+        return Rows(self._times_ms, Text(texts(self._keys)), value, headers)
+
+    def _text_of_payments(self) -> Text:
+        """What `_spell_out` would make of a batch of plain payments, in a quarter of the time."""
+        event_ids, amounts = json_texts(self._event_ids), ints(self._amounts)
+        return Text(
+            b'{"entry_id":"', event_ids, b'","event_id":"', event_ids,
+            b'","event_type":"PaymentCompleted","payment_id":"', json_texts([it or "" for it in self._payment_ids]),
+            b'","occurred_at_us":', digits(self._occurred), b',"lines":[{"account":"', texts(self._payers),
+            b'","debit_minor":', digits(amounts), b'},{"account":"', texts(self._payees),
+            b'","debit_minor":', digits(-amounts), b"}]}",
+        )  # fmt: skip
+
+    def _spell_out(self) -> None:
+        """Encodes the plain payments among other entries."""
+        first = len(self._values)
+        about = zip(
+            self._event_ids[first:], self._payment_ids[first:], self._occurred, self._payers, self._payees,
+            self._amounts, strict=True,
+        )  # fmt: skip
+        for event_id, payment_id, occurred_at_us, payer, payee, amount_minor in about:
+            lines = (Line(payer, amount_minor), Line(payee, -amount_minor))
+            entry = Posting(
+                entry_id=event_id, event_id=event_id, event_type=PAYMENT_COMPLETED, payment_id=payment_id,
+                occurred_at_us=occurred_at_us, lines=lines,
+            )  # fmt: skip
+            self._values.append(_encode(entry))
+            self._entry_ids.append(event_id)
+        for column in (self._occurred, self._payers, self._payees, self._amounts):
+            column.clear()
 
 
 def balance_rows(touched: Touched, times_ms: Sequence[int], at_us: int) -> Rows:
@@ -103,7 +123,7 @@ def balance_rows(touched: Touched, times_ms: Sequence[int], at_us: int) -> Rows:
     entry_ids = event_ids if touched.entry_ids == touched.event_ids else json_texts(touched.entry_ids)
     available = posted
     if any(touched.held_minor):
-        available = digits(numpy.subtract(touched.posted_minor, touched.held_minor))
+        available = digits(ints(touched.posted_minor) - ints(touched.held_minor))
     value = Text(
         b'{"account":"', accounts, b'","owner":"', texts(touched.owners), b'","posted_minor":', posted,
         b',"held_minor":', digits(touched.held_minor), b',"available_minor":', available,

@@ -210,7 +210,7 @@ class LaneStore:
 
 
 def _put_changes(rows: WriteBatch, changes: Changes) -> None:
-    for name, life in changes.lives:
+    for name, life in zip(changes.keys, changes.lives, strict=True):
         key = _LIFE + name.encode()
         if life is None:
             rows.delete(key)

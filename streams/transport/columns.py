@@ -24,7 +24,6 @@ Values = Any
 _VARINTS_KEPT = 16_384
 _VARINT_BOUNDS = numpy.array([1 << 7 * size for size in range(1, 10)], numpy.uint64)
 _BINARY = pa.binary()
-_ROWS_AT_ONCE = 4_096
 _AS_IT_STANDS = bytes(set(range(0x20, 0x100)) - set(b'"\\'))
 """What JSON does not escape."""
 _encode = msgspec.json.Encoder().encode
@@ -64,9 +63,17 @@ def texts(values: Sequence[str | bytes]) -> Column:
     return _column(pa.array(values, _BINARY))
 
 
+def ints(values: Sequence[int] | Ints) -> Ints:
+    """Whole numbers as an array. Arrow reads a list three times as fast as numpy does."""
+    if isinstance(values, numpy.ndarray):
+        return values
+    column: Ints = pa.array(values, pa.int64()).to_numpy()
+    return column
+
+
 def digits(values: Sequence[int] | Ints) -> Part:
     """A column of whole numbers in decimal digits."""
-    column = numpy.asarray(values, numpy.int64)
+    column = ints(values)
     if (column == column[0]).all():
         return b"%d" % column[0]
     return _column(pc.cast(pc.cast(pa.array(column), pa.string()), _BINARY))
@@ -162,7 +169,7 @@ class Rows:
     __slots__ = ("headers", "key", "times_ms", "value")
 
     def __init__(self, times_ms: Sequence[int] | Ints, key: Text, value: Text, headers: Sequence[Header]) -> None:
-        self.times_ms: Ints = numpy.asarray(times_ms, numpy.int64)
+        self.times_ms = ints(times_ms)
         self.key = key
         self.value = value
         self.headers = headers
@@ -215,14 +222,16 @@ def write(rows: Rows, slot: Slot) -> None:
 def _write_some(packed: Text, sizes: Ints, times_ms: Ints, start: int, slot: Slot) -> int:
     """As many rows as the open record batch has room for; opens another one when there is none left."""
     batch = slot.batches[-1]
-    sizes, times_ms = sizes[:_ROWS_AT_ONCE], times_ms[:_ROWS_AT_ONCE]
+    room = batch.bytes_max - len(batch.body)
+    more_than_fit = max(room // int(sizes.min() + 1) + 1, 1)
+    sizes, times_ms = sizes[:more_than_fit], times_ms[:more_than_fit]
     if batch.at_ms is None:
         batch.turn_to(int(times_ms[0]))
     deltas = times_ms - batch.first_ms
     offsets = numpy.arange(batch.count, batch.count + len(sizes))
     lengths = 1 + varint_sizes(deltas) + varint_sizes(offsets) + sizes
     ends = numpy.cumsum(lengths + varint_sizes(lengths))
-    count = int(numpy.searchsorted(ends, batch.bytes_max - len(batch.body)))
+    count = int(numpy.searchsorted(ends, room))
     if batch.count == 0:
         count = max(count, 1)
     if count:

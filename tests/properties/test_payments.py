@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from hypothesis import given
@@ -72,33 +72,30 @@ def traces(of: Book) -> Any:
     )
 
 
-class Sent(NamedTuple):
-    value: bytes
-    key: bytes = b"w"
-    timestamp: int = 1
-    offset: int = 0
-    headers: tuple[()] = ()
-
-
-@given(facts(), st.integers(0, LANES - 1))
-def test_a_payment_in_one_piece_is_the_payment_step_by_step(given_facts: list[Fact], lane: int) -> None:
-    """Whatever lane the event lies in, right or wrong; and its entry in the journal is the same to the byte."""
+@given(facts(), st.integers(0, LANES - 1), st.booleans())
+def test_a_payment_in_one_piece_is_the_payment_step_by_step(given_facts: list[Fact], lane: int, apart: bool) -> None:
+    """Whatever lane the event lies in, right or wrong; and its entry in the journal is the same to the byte, among
+    entries of other kinds and among its own."""
     at_once, by_steps = book(lane), book(lane)
-    quick, usual = JournalColumns(), JournalColumns()
+    journal = JournalColumns(), JournalColumns()
+    others, payments = JournalColumns(), JournalColumns()
     for fact in given_facts:
-        record = Sent(msgspec.json.encode(fact))
         expected = by_steps.post(fact)
         payment = at_once.pay(fact)
         if payment is not None:
-            quick.add_payment(fact, payment, record)
+            for columns in (journal[0], payments):
+                columns.add_payment(fact, payment, b"w", 1)
         else:
             found = at_once.post(fact)
             assert found == expected
             if isinstance(found, Posting):
-                quick.add(found, record.key, record.timestamp)
+                journal[0].add(found, b"w", 1)
         if isinstance(expected, Posting):
-            usual.add(expected, record.key, record.timestamp)
+            journal[1].add(expected, b"w", 1)
+            if payment is not None:
+                others.add(expected, b"w", 1)
     assert traces(at_once) == traces(by_steps)
+    quick, usual = (payments, others) if apart else journal
     assert len(quick) == len(usual)
     if quick:
         assert quick.rows(7).each() == usual.rows(7).each()
