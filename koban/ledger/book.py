@@ -107,9 +107,9 @@ class Book:
     def pay(self, fact: Fact) -> Paid | None:
         """Posts a plain payment in one piece: most of what the books do is that. None, and nothing done, for others.
 
-        Plain is a PaymentCompleted with an id not seen before, paid at once with one kind of the wallet's own money in
-        this lane, of which there is enough, while no refund waits. What it does is what `post` does; a property holds
-        one against the other.
+        Plain is a PaymentCompleted in time with an id not seen before, paid at once with one kind of the wallet's own
+        money in this lane, of which there is enough, while no refund waits. What it does is what `post` does; a
+        property holds one against the other.
         """
         body = fact.body
         tenders, payment_id = body.tenders, fact.correlation_id
@@ -121,7 +121,8 @@ class Book:
         if tender.kind not in PLAIN_KINDS or tender.amount_minor != amount_minor or amount_minor <= 0 or "." in wallet:
             return None
         store, slots, own_lane = self.store, self._slots, self.lane
-        if store.has_tombstones or self._queues:
+        event_id, at_us = fact.event_id, fact.occurred_at_us
+        if self._queues or (store.has_tombstones and at_us + store.keep_us <= store.clock_us):
             return None
         payer = slots.get(f"U.{wallet}.{tender.kind}")
         if payer is None:
@@ -134,7 +135,7 @@ class Book:
             payee = self._payee(body)
             if payee is None:
                 return None
-        event_id, at_us, merchant = fact.event_id, fact.occurred_at_us, payee.account
+        merchant = payee.account
         key, life = f"{wallet}/{payment_id}", paid(at_us, merchant, ((payer.account, amount_minor, amount_minor),))
         if store.setdefault(key, life) is not life:
             return None

@@ -7,47 +7,51 @@ from collections.abc import Sequence
 import msgspec
 import numpy
 
-from koban.events import Line
-from koban.ledger.book import PAYMENT_COMPLETED, Paid
+from koban.ledger.book import Paid
 from koban.ledger.facts import Fact
 from koban.ledger.slots import Touched
 from koban.records import Posting
 from schemas.cloudevents import HeaderMaker
-from streams.transport.columns import Header, Rows, Text, digits, ints, json_texts, texts
+from streams.transport.columns import Header, Rows, Text, digits, ints, json_texts, merged, texts
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
 
 
 class JournalColumns:
-    """Journal entries on their way to their records. Each is encoded at once, while the processor still has it.
+    """Journal entries on their way to their records.
 
-    Plain payments are kept as what differs in them: if a batch has nothing else, which is the usual case, their text is
-    put together by the column too, and else one by one.
+    Of a plain payment's entry only what differs is kept, and all of them are put together by the column. Any other
+    entry is encoded at once, while the processor still has it.
     """
 
-    __slots__ = ("_amounts", "_entry_ids", "_event_ids", "_keys", "_occurred", "_payees", "_payers", "_payment_ids",
-                 "_times_ms", "_values")  # fmt: skip
+    __slots__ = (
+        "_amounts", "_entry_ids", "_event_ids", "_keys", "_occurred", "_others", "_others_at", "_payees", "_payers",
+        "_payment_ids", "_times_ms",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._keys: list[bytes] = []
         self._times_ms: list[int] = []
         self._event_ids: list[str] = []
         self._payment_ids: list[str | None] = []
-        self._values: list[bytes] = []
-        self._entry_ids: list[str] = []
+        # Of plain payments alone:
         self._occurred: list[int] = []
         self._payers: list[str] = []
         self._payees: list[str] = []
         self._amounts: list[int] = []
+        # Of the others, and which rows they are:
+        self._others: list[bytes] = []
+        self._others_at: list[int] = []
+        self._entry_ids: list[str] = []
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def add(self, entry: Posting, key: bytes, at_ms: int) -> None:
         """An entry, under its key, at the time of the record that it comes of."""
-        self._spell_out()
-        self._values.append(_encode(entry))
+        self._others_at.append(len(self._keys))
+        self._others.append(_encode(entry))
         self._entry_ids.append(entry.entry_id)
         self._keys.append(key)
         self._times_ms.append(at_ms)
@@ -68,52 +72,38 @@ class JournalColumns:
 
     def rows(self, at_us: int) -> Rows:
         """Their records."""
-        if self._values:
-            self._spell_out()
-        payment_ids = self._payment_ids
+        payment_ids, entry_ids = self._payment_ids, self._event_ids.copy()
+        for row, entry_id in zip(self._others_at, self._entry_ids, strict=True):
+            entry_ids[row] = entry_id
         present = numpy.array([it is not None for it in payment_ids]) if None in payment_ids else None
-        event_ids, related = texts(self._event_ids), texts([it or "" for it in payment_ids])
-        if self._values:
-            entry_ids = event_ids if self._entry_ids == self._event_ids else texts(self._entry_ids)
-            value = Text(texts(self._values))
-        else:
-            entry_ids, value = event_ids, self._text_of_payments()
+        event_ids = texts(self._event_ids)
         headers = [
             *_shared("journal-entry", at_us),
-            Header("ce_id", Text(entry_ids)),
+            Header("ce_id", Text(event_ids if entry_ids == self._event_ids else texts(entry_ids))),
             Header("ce_causationid", Text(event_ids)),
-            Header("ce_correlationid", Text(related), present),
+            Header("ce_correlationid", Text(texts([it or "" for it in payment_ids])), present),
         ]
-        return Rows(self._times_ms, Text(texts(self._keys)), value, headers)
+        return Rows(self._times_ms, Text(texts(self._keys)), self._text(), headers)
 
-    def _text_of_payments(self) -> Text:
-        """What `_spell_out` would make of a batch of plain payments, in a quarter of the time."""
-        event_ids, amounts = json_texts(self._event_ids), ints(self._amounts)
+    def _text(self) -> Text:
+        if not self._others:
+            return self._payments(self._event_ids, self._payment_ids)
+        if not self._amounts:
+            return Text(texts(self._others))
+        others_at = set(self._others_at)
+        rows = [row for row in range(len(self)) if row not in others_at]
+        event_ids, payment_ids = [self._event_ids[row] for row in rows], [self._payment_ids[row] for row in rows]
+        return Text(merged(self._payments(event_ids, payment_ids), self._others, self._others_at))
+
+    def _payments(self, event_ids: Sequence[str], payment_ids: Sequence[str | None]) -> Text:
+        """What encoding the entries of plain payments would give."""
+        ids, amounts = json_texts(event_ids), ints(self._amounts)
         return Text(
-            b'{"entry_id":"', event_ids, b'","event_id":"', event_ids,
-            b'","event_type":"PaymentCompleted","payment_id":"', json_texts([it or "" for it in self._payment_ids]),
-            b'","occurred_at_us":', digits(self._occurred), b',"lines":[{"account":"', texts(self._payers),
-            b'","debit_minor":', digits(amounts), b'},{"account":"', texts(self._payees),
-            b'","debit_minor":', digits(-amounts), b"}]}",
+            b'{"entry_id":"', ids, b'","event_id":"', ids, b'","event_type":"PaymentCompleted","payment_id":"',
+            json_texts([it or "" for it in payment_ids]), b'","occurred_at_us":', digits(self._occurred),
+            b',"lines":[{"account":"', texts(self._payers), b'","debit_minor":', digits(amounts),
+            b'},{"account":"', texts(self._payees), b'","debit_minor":', digits(-amounts), b"}]}",
         )  # fmt: skip
-
-    def _spell_out(self) -> None:
-        """Encodes the plain payments among other entries."""
-        first = len(self._values)
-        about = zip(
-            self._event_ids[first:], self._payment_ids[first:], self._occurred, self._payers, self._payees,
-            self._amounts, strict=True,
-        )  # fmt: skip
-        for event_id, payment_id, occurred_at_us, payer, payee, amount_minor in about:
-            lines = (Line(payer, amount_minor), Line(payee, -amount_minor))
-            entry = Posting(
-                entry_id=event_id, event_id=event_id, event_type=PAYMENT_COMPLETED, payment_id=payment_id,
-                occurred_at_us=occurred_at_us, lines=lines,
-            )  # fmt: skip
-            self._values.append(_encode(entry))
-            self._entry_ids.append(event_id)
-        for column in (self._occurred, self._payers, self._payees, self._amounts):
-            column.clear()
 
 
 def balance_rows(touched: Touched, times_ms: Sequence[int], at_us: int) -> Rows:

@@ -88,6 +88,17 @@ def json_texts(values: Sequence[str]) -> Column:
     return column
 
 
+def merged(some: Text, others: Sequence[bytes], others_at: Sequence[int]) -> Column:
+    """One column of a text's rows and others, which stand where `others_at` says; each in their order."""
+    first, places = some.joined(), numpy.asarray(others_at, numpy.int64)
+    left = numpy.setdiff1d(numpy.arange(len(first) + len(others)), places, assume_unique=True)
+    order = numpy.empty(len(first) + len(others), numpy.int64)
+    order[left] = numpy.arange(len(left))
+    order[places] = numpy.arange(len(left), len(order))
+    both = pa.concat_arrays([first, pa.array(others, _BINARY)])
+    return _column(both.take(pa.array(order)))
+
+
 class Text:
     """A column of bytes that is put together of parts."""
 

@@ -72,11 +72,16 @@ def traces(of: Book) -> Any:
     )
 
 
-@given(facts(), st.integers(0, LANES - 1), st.booleans())
-def test_a_payment_in_one_piece_is_the_payment_step_by_step(given_facts: list[Fact], lane: int, apart: bool) -> None:
-    """Whatever lane the event lies in, right or wrong; and its entry in the journal is the same to the byte, among
-    entries of other kinds and among its own."""
+@given(facts(), st.integers(0, LANES - 1), st.booleans(), st.sampled_from([None, None, 0, 5]))
+def test_a_payment_in_one_piece_is_the_payment_step_by_step(
+    given_facts: list[Fact], lane: int, apart: bool, ahead_us: int | None
+) -> None:
+    """Whatever lane the event lies in, right or wrong, and also where payments were forgotten and some events are too
+    late; and its entry in the journal is the same to the byte, among entries of other kinds and among its own."""
     at_once, by_steps = book(lane), book(lane)
+    for store in (at_once.store, by_steps.store):
+        if ahead_us is not None:
+            store.has_tombstones, store.clock_us = True, NOW_US + store.keep_us + ahead_us
     journal = JournalColumns(), JournalColumns()
     others, payments = JournalColumns(), JournalColumns()
     for fact in given_facts:

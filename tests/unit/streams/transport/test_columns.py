@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.transport.columns import Header, Rows, Text, digits, json_texts, texts, varint_sizes, varints, write
+from streams.transport.columns import (
+    Header,
+    Rows,
+    Text,
+    digits,
+    json_texts,
+    merged,
+    texts,
+    varint_sizes,
+    varints,
+    write,
+)
 from streams.transport.record_batch import RecordBatch, Slot, varint
 
 AT_MS = 1_700_000_000_000
@@ -97,6 +108,18 @@ def test_varints_of_a_column(numbers: list[int]) -> None:
 def test_digits_of_a_column(numbers: list[int]) -> None:
     """Decimal, with a sign where there is one."""
     assert Text(digits(numbers)).rows(len(numbers)) == [b"%d" % number for number in numbers]
+
+
+@given(st.lists(st.tuples(st.booleans(), IDS), min_size=1).filter(lambda rows: any(first for first, _ in rows)))
+def test_two_texts_in_one_column(rows: list[tuple[bool, bytes]]) -> None:
+    """Each row where it was."""
+    first = [b"<%b>" % value for is_first, value in rows if is_first]
+    others = [b"<%b>" % value for is_first, value in rows if not is_first]
+    others_at = [row for row, (is_first, _) in enumerate(rows) if not is_first]
+    some = Text(b"<", texts([value[1:-1] for value in first]), b">")
+    found = merged(some, others, others_at)
+    assert found.values.to_pylist() == [b"<%b>" % value for _, value in rows]
+    assert found.sizes.tolist() == [len(value) + 2 for _, value in rows]
 
 
 @pytest.mark.parametrize("odd", ["é", "\n", "\0", '"', "\\", "\x7f", "日本"])
