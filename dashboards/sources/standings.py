@@ -45,18 +45,18 @@ class LiveStandings:
         wanted = self._lanes_of(account)
         if not self._token:
             raise UnansweredError("there is no token for the ledger workers")
-        told: dict[int, None] = {}
+        told: set[int] = set()
         found: list[Standing] = []
         for port in self._ports(wanted):
             answer = self._answer(port, account)
             if answer is None:
                 continue
-            told.update(dict.fromkeys(answer.lanes))
+            told.update(answer.lanes)
             self._owners.update(dict.fromkeys(answer.lanes, port))
             found += answer.found
-            if wanted <= set(told):
+            if wanted <= told:
                 return latest(found)
-        raise UnansweredError(f"no worker answers for lanes {sorted(wanted - set(told))}")
+        raise UnansweredError(f"no worker answers for lanes {sorted(wanted - told)}")
 
     def close(self) -> None:
         """Close the connections."""

@@ -12,7 +12,7 @@ from koban.ledger.facts import Fact
 from koban.ledger.slots import Touched
 from koban.records import Posting
 from schemas.cloudevents import HeaderMaker
-from streams.transport.columns import Header, Rows, Text, digits, ints, json_texts, merged, texts
+from streams.transport.columns import Column, Header, Rows, Text, digits, in_json, ints, merged, texts
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
@@ -76,31 +76,31 @@ class JournalColumns:
         for row, entry_id in zip(self._others_at, self._entry_ids, strict=True):
             entry_ids[row] = entry_id
         present = numpy.array([it is not None for it in payment_ids]) if None in payment_ids else None
-        event_ids = texts(self._event_ids)
+        event_ids, related = texts(self._event_ids), texts([it or "" for it in payment_ids])
         headers = [
             *_shared("journal-entry", at_us),
             Header("ce_id", Text(event_ids if entry_ids == self._event_ids else texts(entry_ids))),
             Header("ce_causationid", Text(event_ids)),
-            Header("ce_correlationid", Text(texts([it or "" for it in payment_ids])), present),
+            Header("ce_correlationid", Text(related), present),
         ]
-        return Rows(self._times_ms, Text(texts(self._keys)), self._text(), headers)
+        return Rows(self._times_ms, Text(texts(self._keys)), self._text(event_ids, related), headers)
 
-    def _text(self) -> Text:
+    def _text(self, event_ids: Column, payment_ids: Column) -> Text:
         if not self._others:
-            return self._payments(self._event_ids, self._payment_ids)
+            return self._payments(event_ids, payment_ids)
         if not self._amounts:
             return Text(texts(self._others))
         others_at = set(self._others_at)
         rows = [row for row in range(len(self)) if row not in others_at]
-        event_ids, payment_ids = [self._event_ids[row] for row in rows], [self._payment_ids[row] for row in rows]
-        return Text(merged(self._payments(event_ids, payment_ids), self._others, self._others_at))
+        payments = self._payments(event_ids.take(rows), payment_ids.take(rows))
+        return Text(merged(payments, self._others, self._others_at))
 
-    def _payments(self, event_ids: Sequence[str], payment_ids: Sequence[str | None]) -> Text:
+    def _payments(self, event_ids: Column, payment_ids: Column) -> Text:
         """What encoding the entries of plain payments would give."""
-        ids, amounts = json_texts(event_ids), ints(self._amounts)
+        ids, amounts = in_json(event_ids), ints(self._amounts)
         return Text(
             b'{"entry_id":"', ids, b'","event_id":"', ids, b'","event_type":"PaymentCompleted","payment_id":"',
-            json_texts([it or "" for it in payment_ids]), b'","occurred_at_us":', digits(self._occurred),
+            in_json(payment_ids), b'","occurred_at_us":', digits(self._occurred),
             b',"lines":[{"account":"', texts(self._payers), b'","debit_minor":', digits(amounts),
             b'},{"account":"', texts(self._payees), b'","debit_minor":', digits(-amounts), b"}]}",
         )  # fmt: skip
@@ -109,8 +109,9 @@ class JournalColumns:
 def balance_rows(touched: Touched, times_ms: Sequence[int], at_us: int) -> Rows:
     """Balances, each under its account's name."""
     accounts, posted, versions = texts(touched.accounts), digits(touched.posted_minor), digits(touched.versions)
-    event_ids = json_texts(touched.event_ids)
-    entry_ids = event_ids if touched.entry_ids == touched.event_ids else json_texts(touched.entry_ids)
+    causes = texts(touched.event_ids)
+    event_ids = in_json(causes)
+    entry_ids = event_ids if touched.entry_ids == touched.event_ids else in_json(texts(touched.entry_ids))
     available = posted
     if any(touched.held_minor):
         available = digits(ints(touched.posted_minor) - ints(touched.held_minor))
@@ -123,7 +124,7 @@ def balance_rows(touched: Touched, times_ms: Sequence[int], at_us: int) -> Rows:
     headers = [
         *_shared("balance", at_us),
         Header("ce_id", Text(accounts, b":", versions)),
-        Header("ce_causationid", Text(texts(touched.event_ids))),
+        Header("ce_causationid", Text(causes)),
     ]
     return Rows(times_ms, Text(accounts), value, headers)
 

@@ -38,6 +38,10 @@ class Column(NamedTuple):
     values: Values
     sizes: Ints
 
+    def take(self, rows: Sequence[int]) -> Column:
+        """Some of its rows."""
+        return Column(self.values.take(pa.array(rows)), self.sizes[rows])
+
 
 Part = bytes | Column
 """What a text is put together of; bytes are those that all rows have."""
@@ -79,12 +83,11 @@ def digits(values: Sequence[int] | Ints) -> Part:
     return _column(pc.cast(pc.cast(pa.array(column), pa.string()), _BINARY))
 
 
-def json_texts(values: Sequence[str]) -> Column:
-    """A column of these as they stand between the quotes of JSON."""
-    column = texts(values)
+def in_json(column: Column) -> Column:
+    """A column of texts as they stand between the quotes of JSON: mostly the same."""
     raw = column.values.buffers()[2]
     if raw is not None and bytes(raw).translate(None, _AS_IT_STANDS):
-        return texts([_encode(value)[1:-1] for value in values])
+        return texts([_encode(value.decode())[1:-1] for value in column.values.to_pylist()])
     return column
 
 

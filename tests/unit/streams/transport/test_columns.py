@@ -15,7 +15,7 @@ from streams.transport.columns import (
     Rows,
     Text,
     digits,
-    json_texts,
+    in_json,
     merged,
     texts,
     varint_sizes,
@@ -125,7 +125,7 @@ def test_two_texts_in_one_column(rows: list[tuple[bool, bytes]]) -> None:
 @pytest.mark.parametrize("odd", ["é", "\n", "\0", '"', "\\", "\x7f", "日本"])
 def test_texts_in_json(odd: str) -> None:
     """Escaped where JSON wants it, whatever stands beside them."""
-    found = json_texts(["plain", odd]).values.to_pylist()
+    found = in_json(texts(["plain", odd])).values.to_pylist()
     assert found == [msgspec.json.encode(it)[1:-1] for it in ("plain", odd)]
 
 
