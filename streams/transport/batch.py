@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from streams.transport.columns import Rows
+if TYPE_CHECKING:
+    from streams.transport.columns import Rows
 
 
 class Record(Protocol):

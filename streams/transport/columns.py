@@ -209,6 +209,10 @@ class Rows:
             found.join(whole)
         return found
 
+    def write(self, slot: Slot) -> None:
+        """Packs the rows behind what is in a slot: see `write`."""
+        write(self, slot)
+
     def each(self) -> list[tuple[int, bytes, bytes, list[tuple[str, bytes]]]]:
         """Record by record: time, key, value, headers."""
         count = len(self)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from streams.transport.batch import Batch, Output, Record
-from streams.transport.columns import Rows, write
 from streams.transport.record_batch import RecordBatch, Slot
+
+if TYPE_CHECKING:
+    from streams.transport.columns import Rows
 
 
 class Outbox:
@@ -51,7 +54,7 @@ class Outbox:
         slot = self.slots.get((topic, partition))
         if slot is None:
             slot = self.slots[topic, partition] = Slot(self._new_batch)
-        write(rows, slot)
+        rows.write(slot)
 
     def settle(self) -> None:
         """Places what was late; the partitions of all its topics are known by now."""
