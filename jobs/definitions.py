@@ -30,6 +30,7 @@ class DefinitionLog:
             TopicPartition(TOPIC, number) for number in self._consumer.partitions_for_topic(TOPIC) or ()
         ]
         if not self._partitions:
+            self.close()
             raise DefinitionsUnreadError(f"no topic {TOPIC}; `koban topics apply` creates it")
         self._consumer.assign(self._partitions)
         self._consumer.seek_to_beginning()

@@ -20,6 +20,7 @@ from koban.records import Campaign
 from koban.settings import Settings
 from schemas import codec
 from schemas.cloudevents import HeaderMaker
+from streams.brokers import connect
 
 STAGE = "campaigns"
 _ACK_S = 30
@@ -86,7 +87,7 @@ def publish(settings: Settings, campaign: Campaign, approvals: Sequence[str]) ->
     now_us = time.time_ns() // 1000
     final = _successor(before, campaign) if before else _in_time(campaign, now_us, settings.campaign_lead_s)
     grown = final.budget_minor - (before.budget_minor if before else 0)
-    producer = KafkaProducer(bootstrap_servers=settings.kafka_bootstrap, acks="all")
+    producer = connect(KafkaProducer, settings.kafka_bootstrap, acks="all")
     try:
         if grown > 0:
             event = funding(final, grown, approvals, now_us)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -13,7 +12,6 @@ from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType, Kafka
 from kafka.errors import (
     InvalidReplicationFactorError,
     KafkaError,
-    NodeNotReadyError,
     NoError,
     TopicAlreadyExistsError,
     for_code,
@@ -21,6 +19,7 @@ from kafka.errors import (
 
 from koban.settings import Settings
 from schemas.topics import Topic, topics
+from streams.brokers import connect
 
 READY_S_MAX = 60.0
 """How long a broker that has just come up may take until it answers and can hold topics."""
@@ -28,7 +27,6 @@ LOOK_S_MAX = 5.0
 """How long a mere look waits: whoever plans is a person, and wants to hear that nothing is there."""
 _RETRY_PAUSE_S = 0.5
 _REQUEST_MS = 15_000
-_KNOCK_S_MAX = 2.0
 _EFFECT_S_MAX = 20.0
 _OWN_CONFIG_SOURCE = "DYNAMIC_TOPIC_CONFIG"
 T = TypeVar("T")
@@ -156,23 +154,14 @@ def _with_admin(settings: Settings, work: Callable[[KafkaAdminClient], T], wait_
 
 
 def _connect(bootstrap: str, deadline: float) -> KafkaAdminClient:
-    """A connected client. Knocks first: a client that can't connect leaves its sockets and thread behind."""
-    if not any(listens(server) for server in bootstrap.split(",")):
-        raise NodeNotReadyError(f"nothing listens at {bootstrap}")
     left_ms = max(1_000, int((deadline - time.monotonic()) * 1000))
-    return KafkaAdminClient(
-        bootstrap_servers=bootstrap, bootstrap_timeout_ms=left_ms, request_timeout_ms=_REQUEST_MS, client_id="koban"
+    return connect(
+        KafkaAdminClient,
+        bootstrap,
+        bootstrap_timeout_ms=left_ms,
+        request_timeout_ms=_REQUEST_MS,
+        client_id="koban",
     )
-
-
-def listens(server: str) -> bool:
-    """Whether something takes connections at ``host:port``."""
-    host, _, port = server.strip().rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S_MAX).close()
-    except OSError:
-        return False
-    return True
 
 
 def _compare(admin: KafkaAdminClient, settings: Settings) -> list[Change]:

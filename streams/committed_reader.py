@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from kafka import KafkaConsumer
 
+from streams.brokers import connect
+
 
 @contextmanager
 def committed_reader(bootstrap: str, **limits: int) -> Iterator[KafkaConsumer]:
@@ -14,8 +16,9 @@ def committed_reader(bootstrap: str, **limits: int) -> Iterator[KafkaConsumer]:
 
     Raises KafkaError when no broker answers.
     """
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = connect(
+        KafkaConsumer,
+        bootstrap,
         group_id=None,
         enable_auto_commit=False,
         isolation_level="read_committed",

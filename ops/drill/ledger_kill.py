@@ -31,6 +31,7 @@ from ops.drill.simulation.auditor import Auditor, BrokenBooks, Expected
 from ops.drill.simulation.workload import Workload
 from ops.platform import Platform, PlatformError
 from schemas.partitioning import lane_of
+from streams.brokers import connect
 from streams.ledger.lane import BALANCES, DEAD_LETTERS, JOURNAL, TOPICS
 from streams.transport import failpoint, group_of
 from streams.transport.failpoint import Place
@@ -211,8 +212,9 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            producer = KafkaProducer(
-                bootstrap_servers=self._settings.kafka_bootstrap,
+            producer = connect(
+                KafkaProducer,
+                self._settings.kafka_bootstrap,
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=5,
@@ -277,8 +279,9 @@ class Books:
 
     @contextmanager
     def _consumer(self, group: str | None = None) -> Iterator[Any]:
-        consumer = KafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
+        consumer = connect(
+            KafkaConsumer,
+            self._settings.kafka_bootstrap,
             group_id=group,
             enable_auto_commit=False,
             isolation_level="read_committed",

@@ -22,7 +22,7 @@ from koban.settings import Settings
 from ops.simulator.rhythm import Spike
 from ops.simulator.truth import Message, Summary, Tally, lines
 from ops.simulator.world import World
-from ops.topics import listens
+from streams.brokers import connect
 
 PAYMENTS_TOPIC = "payments"
 TRUTH_TOPIC = "simulator-truth"
@@ -118,11 +118,10 @@ class _Sender:
         self._lag_ms_max = 0.0
         self.sent = 0
         servers = settings.kafka_bootstrap
-        if not any(listens(server) for server in servers.split(",")):
-            raise SendError(f"nothing listens at {servers}; `koban status` shows the platform, `koban up` starts it")
         try:
-            self._producer: Any = KafkaProducer(
-                bootstrap_servers=servers,
+            self._producer: Any = connect(
+                KafkaProducer,
+                servers,
                 client_id="koban-simulator",
                 acks="all",
                 enable_idempotence=True,
@@ -131,7 +130,7 @@ class _Sender:
                 max_request_size=_REQUEST_BYTES_MAX,
             )
         except KafkaError as error:
-            raise SendError(f"no Kafka at {servers}: {error!r}") from error
+            raise SendError(f"{error}; `koban status` shows the platform, `koban up` starts it") from error
 
     def send(self, message: Message, timestamp_ms: int | None) -> float:
         """Sends a record and its truth; returns by how many ms it was late. No timestamp means now."""

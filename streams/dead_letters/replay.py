@@ -12,6 +12,7 @@ from koban.records import ReplayedLetter
 from koban.settings import Settings
 from schemas.cloudevents import HeaderMaker
 from schemas.partitioning import lane_of
+from streams.brokers import connect
 from streams.dead_letters.letters import REPLAYS_TOPIC
 from streams.dead_letters.mending import Replay
 
@@ -27,8 +28,8 @@ def send(settings: Settings, replays: Sequence[Replay], now_us: int) -> None:
     Once they have, each letter is marked as sent again. A letter whose mark got lost can be sent once more: the stages
     know its event. Raises KafkaError.
     """
-    producer = KafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap, acks="all", max_request_size=RECORD_BYTES_MAX, linger_ms=5
+    producer = connect(
+        KafkaProducer, settings.kafka_bootstrap, acks="all", max_request_size=RECORD_BYTES_MAX, linger_ms=5
     )
     try:
         sent = []

@@ -102,7 +102,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
             *(*_around("balances", balance), *_around("volumes", event)),
         ]
     )
-    monkeypatch.setattr(committed_reader, "KafkaConsumer", lambda **_: made)
+    monkeypatch.setattr(committed_reader, "connect", lambda *_, **__: made)
     return made
 
 
