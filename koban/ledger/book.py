@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from koban.events import Line
-from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, base_of, parse, part_of_lane
+from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, base_of, owner_of, parse, part_of_lane
 from koban.ledger.breaches import BreachCode
 from koban.ledger.digest import StateHash
 from koban.ledger.facts import ArrivedLeg, Body, Fact, StoredBalance
 from koban.ledger.lives import Store
+from koban.ledger.moves import PAYMENT_COMPLETED, Moves
 from koban.ledger.payments import asked_minor, paid
 from koban.ledger.postings import PLAIN_KINDS, lines_for, payable, reserved
 from koban.ledger.refusals import Refusal, RefusalCode
@@ -38,7 +39,6 @@ CURRENCY = "JPY"
 """What the books are kept in."""
 OVER_LIMIT = "over_limit"
 """Behind an event's id: the entry by which what a wallet had no room for was put aside."""
-PAYMENT_COMPLETED = "PaymentCompleted"
 _GIVE_BACK = frozenset(
     (
         "PaymentCaptured", "PaymentVoided", "AuthorizationExpired", "PaymentCanceled", "TransferAccepted",
@@ -46,9 +46,6 @@ _GIVE_BACK = frozenset(
     )
 )  # fmt: skip
 """What they bring to a wallet above its cap waits in `over_limit`; a top-up above it is a breach."""
-
-Paid = tuple[str, str, str, int]
-"""A plain payment as it was posted: its id, the account that paid, the one that was paid, the amount in minor units."""
 
 
 class Book:
@@ -62,7 +59,6 @@ class Book:
         self.waiting = self._reservations.waiting
         """Refunds that wait for the money of the lane's merchants."""
         self._queues = self.waiting.queues
-        self._decided: list[tuple[Posting, str]] = []
         self._lane_of = lane_of
         self._slots: dict[str, Slot] = {}
         """The lane's accounts by the names that events use: an account of the house by its name without the lane."""
@@ -73,30 +69,39 @@ class Book:
         self.families: defaultdict[str, int] = defaultdict(int)
         """Family of accounts → the sum of its balances, debits positive: the lane's trial balance. It sums to zero
         after every fact, legs in flight included, or a line was lost."""
+        self._moves = Moves()
         self._touched: list[Slot] = []
         self._unstored: list[Slot] = []
-        self._outbox: defaultdict[int, list[Leg]] = defaultdict(list)
+        self._outbox: defaultdict[int, list[int | Leg]] = defaultdict(list)
+        self._at_ms = 0
         self._in_flight = self._part(IN_FLIGHT)
         """Kept apart, so that no event can name it."""
 
     # --- posting
 
-    def post(self, fact: Fact) -> Posting | Refusal | None:
+    def post(self, fact: Fact, key: bytes = b"", at_ms: int = 0) -> Posting | Refusal | None:
         """Records a fact: judges it, decides its lines, applies those of this lane, puts the others in the outbox.
 
-        None for an event that moves no money. Raises UnknownEventTypeError, before anything is changed.
+        `key` and `at_ms` are its record's. None for an event that moves no money. Raises UnknownEventTypeError, before
+        anything is changed.
         """
         if fact.body.currency != CURRENCY:
             return Refusal(RefusalCode.UNKNOWN_CURRENCY, f"{fact.body.currency} is not what the books are kept in")
         step = STEPS.get(fact.event_type)
         if step is None:
             lines = lines_for(fact, self)
-            return self._record(fact, lines) if lines else None
+            if not lines:
+                return None
+            row = self._open(fact, key, at_ms)
+            entry = self._moves.entries[row] = self._record(fact, lines, row)
+            return entry
         judge, change, note = step
         refusal = judge(fact, self.store)
         if refusal is not None:
             return refusal
-        entry = self._record(fact, lines_for(fact, self)) if note is None else self._noted(fact, note(fact))
+        row = self._open(fact, key, at_ms)
+        entry = self._record(fact, lines_for(fact, self), row) if note is None else self._noted(fact, note(fact), row)
+        self._moves.entries[row] = entry
         if change is not None:
             store = self.store
             change(entry, fact.body.wallet_id, store)
@@ -104,8 +109,13 @@ class Book:
                 store.clock_us = fact.occurred_at_us
         return entry
 
-    def pay(self, fact: Fact) -> Paid | None:
-        """Posts a plain payment in one piece: most of what the books do is that. None, and nothing done, for others.
+    def _open(self, fact: Fact, key: bytes, at_ms: int) -> int:
+        """A row for the fact's entry, in front of what follows from it."""
+        self._at_ms = at_ms
+        return self._moves.open(fact.event_id, fact.payment_id, fact.occurred_at_us, key, at_ms)
+
+    def pay(self, fact: Fact, key: bytes = b"", at_ms: int = 0) -> bool:
+        """Posts a plain payment in one piece: most of what the books do is that. False, and nothing done, for others.
 
         Plain is a PaymentCompleted in time with an id not seen before, paid at once with one kind of the wallet's own
         money in this lane, of which there is enough, while no refund waits. What it does is what `post` does; a
@@ -116,57 +126,62 @@ class Book:
         if payment_id is None and fact.aggregate == "payment":
             payment_id = fact.aggregate_id
         if len(tenders) != 1 or not payment_id or fact.event_type != PAYMENT_COMPLETED or body.currency != CURRENCY:
-            return None
+            return False
         tender, wallet, amount_minor = tenders[0], body.wallet_id, body.amount_minor
         if tender.kind not in PLAIN_KINDS or tender.amount_minor != amount_minor or amount_minor <= 0 or "." in wallet:
-            return None
-        store, slots, own_lane = self.store, self._slots, self.lane
-        event_id, at_us = fact.event_id, fact.occurred_at_us
+            return False
+        store, slots, at_us = self.store, self._slots, fact.occurred_at_us
         if self._queues or (store.has_tombstones and at_us + store.keep_us <= store.clock_us):
-            return None
+            return False
         payer = slots.get(f"U.{wallet}.{tender.kind}")
         if payer is None:
-            return None
+            return False
         posted_minor = payer.posted_minor - amount_minor
         if posted_minor < 0:
-            return None
+            return False
         payee = self._payees.get(body.merchant_id)
         if payee is None:
             payee = self._payee(body)
             if payee is None:
-                return None
-        merchant = payee.account
-        key, life = f"{wallet}/{payment_id}", paid(at_us, merchant, ((payer.account, amount_minor, amount_minor),))
-        if store.setdefault(key, life) is not life:
-            return None
+                return False
+        payment = f"{wallet}/{payment_id}"
+        life = paid(at_us, payee.account, ((payer.account, amount_minor, amount_minor),))
+        if store.setdefault(payment, life) is not life:
+            return False
         # From here on it is posted. What follows is `Store.put`, and `_apply` twice, without their calls.
-        store.changed_keys.append(key)
+        store.changed_keys.append(payment)
         store.changed_lives.append(life)
         if at_us > store.clock_us:
             store.clock_us = at_us
-        families = self.families
+        moves, families = self._moves, self.families
+        amounts = moves.amounts_minor
+        row = len(amounts)
+        moves.event_ids.append(fact.event_id)
+        moves.payment_ids.append(payment_id)
+        moves.occurred_at_us.append(at_us)
+        moves.keys.append(key)
+        moves.times_ms.append(at_ms)
+        moves.payers.append(payer.account)
+        moves.payees.append(payee)
+        amounts.append(amount_minor)
         families["U"] += amount_minor
-        if not payer.entry_id:
+        if payer.cause is None:
             self._touched.append(payer)
         payer.posted_minor = posted_minor
         payer.version += 1
-        payer.as_of_us = at_us
-        payer.event_id = payer.entry_id = event_id
-        if payee.lane == own_lane:
+        payer.cause = row
+        if payee.lane == self.lane:
             families["M"] -= amount_minor
         else:
-            self._outbox[payee.lane].append(
-                Leg(event_id, event_id, PAYMENT_COMPLETED, payee.owner, merchant, -amount_minor, at_us, payment_id)
-            )
+            self._outbox[payee.lane].append(row)
             families[IN_FLIGHT_FAMILY] -= amount_minor
             payee = self._in_flight
-        if not payee.entry_id:
+        if payee.cause is None:
             self._touched.append(payee)
         payee.posted_minor += amount_minor
         payee.version += 1
-        payee.as_of_us = at_us
-        payee.event_id = payee.entry_id = event_id
-        return payment_id, payer.account, merchant, amount_minor
+        payee.cause = row
+        return True
 
     def _payee(self, body: Body) -> Slot | None:
         """Where a plain payment to a merchant goes; remembered. None for what is no account."""
@@ -179,19 +194,19 @@ class Book:
         self._payees[body.merchant_id] = slot
         return slot
 
-    def _noted(self, fact: Fact, note: Note) -> Posting:
+    def _noted(self, fact: Fact, note: Note, row: int) -> Posting:
         if fact.event_type == "RefundRequested":
-            entry = self._ask_for_refund(fact)
+            entry = self._ask_for_refund(fact, row)
         else:
             lines = lines_for(fact, self)
             if fact.event_type == "RefundCompleted":
                 lines = self._with_refund_ended(fact, lines)
-            entry = self._record(fact, lines)
+            entry = self._record(fact, lines, row)
         return msgspec.structs.replace(
             entry, reference_id=note.reference_id, counterparty=note.counterparty, split=note.split
         )
 
-    def _record(self, fact: Fact, lines: tuple[Line, ...]) -> Posting:
+    def _record(self, fact: Fact, lines: tuple[Line, ...], row: int) -> Posting:
         slots, own_lane, event_id = self._slots, self.lane, fact.event_id
         breaches: tuple[Breach, ...] = ()
         renamed = False
@@ -199,9 +214,9 @@ class Book:
             slot = slots.get(line.account) or self._route(line.account)
             renamed |= slot.of_house
             if slot.lane != own_lane:
-                self._send(fact, slot, line.debit_minor)
+                self._send(fact, slot, line.debit_minor, row)
                 continue
-            code = self._apply(slot, line.debit_minor, fact.occurred_at_us, event_id, event_id)
+            code = self._apply(slot, line.debit_minor, row)
             if code is not None and not self._spilled(code, slot, -line.debit_minor, fact):
                 breaches = (*breaches, Breach(code=code, account=slot.account))
         if renamed:
@@ -209,32 +224,33 @@ class Book:
             breaches = unknown + breaches
         if self._queues:
             for line in lines:
-                self._reservations.serve(line.account, fact.occurred_at_us, event_id)
+                self._reservations.serve(line.account, fact.occurred_at_us)
         return Posting(
             entry_id=event_id,
             event_id=event_id,
             event_type=fact.event_type,
-            # `fact.payment_id` without its call: every event comes here.
-            payment_id=fact.correlation_id or (fact.aggregate_id if fact.aggregate == "payment" else None),
+            payment_id=self._moves.payment_ids[row],
             occurred_at_us=fact.occurred_at_us,
             lines=lines,
             breaches=breaches,
         )
 
-    def arrive_all(self, legs: Sequence[ArrivedLeg]) -> list[BreachCode]:
-        """Applies legs in their order; the limits that they violate are returned.
+    def arrive_all(self, legs: Sequence[ArrivedLeg], at_ms: int = 0) -> list[BreachCode]:
+        """Applies legs in their order; the limits that they violate are returned. `at_ms` is their record's.
 
         What a plain payment brings a merchant is credited without `arrive`'s calls, and its way counted together with
         that of the legs beside it.
         """
         slots, touched, queues, families = self._slots, self._touched, self._queues, self.families
         codes, plain, flown_minor = [], 0, 0
-        for number, leg in enumerate(legs):
+        first = len(self._moves.legs)
+        self._arrived(legs, at_ms)
+        for cause, leg in zip(range(~first, ~first - len(legs), -1), legs, strict=True):
             slot, debit_minor = slots.get(leg.account), leg.debit_minor
             if slot is None or leg.reference_id is not None or queues or debit_minor >= 0 or slot.family != "M":
-                self._land(legs[number - plain : number], flown_minor)
+                self._land(plain, flown_minor, cause + 1)
                 plain = flown_minor = 0
-                code = self.arrive(leg)
+                code = self._arrive(leg, cause)
                 if code is not None:
                     codes.append(code)
                 continue
@@ -243,40 +259,46 @@ class Book:
             families["M"] += debit_minor
             slot.posted_minor -= debit_minor
             slot.version += 1
-            if not slot.entry_id:
+            if slot.cause is None:
                 touched.append(slot)
-            slot.as_of_us = leg.occurred_at_us
-            slot.event_id = leg.event_id
-            slot.entry_id = leg.entry_id
-        self._land(legs[len(legs) - plain :], flown_minor)
+            slot.cause = cause
+        self._land(plain, flown_minor, ~(first + len(legs) - 1))
         return codes
 
-    def _land(self, legs: Sequence[ArrivedLeg], flown_minor: int) -> None:
-        """Counts plain legs as arrived, as `_count_in_flight` does one by one."""
-        if legs:
-            last = legs[-1]
-            self._count_in_flight(flown_minor, last.occurred_at_us, last.event_id)
-            self._in_flight.version += len(legs) - 1
+    def _arrived(self, legs: Sequence[ArrivedLeg], at_ms: int) -> None:
+        self._at_ms = at_ms
+        self._moves.legs.extend(legs)
+        self._moves.legs_ms.extend([at_ms] * len(legs))
 
-    def arrive(self, leg: ArrivedLeg) -> BreachCode | None:
+    def _land(self, legs: int, flown_minor: int, cause: int) -> None:
+        """Counts so many plain legs as arrived, `cause` being the last one, as `_count_in_flight` does one by one."""
+        if legs:
+            self._count_in_flight(flown_minor, cause)
+            self._in_flight.version += legs - 1
+
+    def arrive(self, leg: ArrivedLeg, at_ms: int = 0) -> BreachCode | None:
         """Applies a leg from another lane; a limit that it violates is returned."""
+        self._arrived((leg,), at_ms)
+        return self._arrive(leg, ~(len(self._moves.legs) - 1))
+
+    def _arrive(self, leg: ArrivedLeg, cause: int) -> BreachCode | None:
         slot = self._slots.get(leg.account) or self._route(leg.account)
         assert slot.lane == self.lane, f"a leg on {leg.account} came to lane {self.lane}, it belongs to {slot.lane}"
         if leg.reference_id is not None:
             self._reservations.arrive(leg, slot.account)
             if leg.claim_minor:
                 return None
-        self._count_in_flight(-leg.debit_minor, leg.occurred_at_us, leg.event_id)
-        code = self._apply(slot, leg.debit_minor, leg.occurred_at_us, leg.event_id, leg.entry_id)
+        self._count_in_flight(-leg.debit_minor, cause)
+        code = self._apply(slot, leg.debit_minor, cause)
         if code is not None and self._spilled(code, slot, -leg.debit_minor, leg):
             code = None
         if self._queues:
-            self._reservations.serve(slot.account, leg.occurred_at_us, leg.event_id)
+            self._reservations.serve(slot.account, leg.occurred_at_us)
         return code
 
     # --- refunds
 
-    def _ask_for_refund(self, fact: Fact) -> Posting:
+    def _ask_for_refund(self, fact: Fact, row: int) -> Posting:
         """Claims the money in the merchant's lane; the entry has no lines."""
         assert fact.payment_id is not None
         account = payable(fact.body)
@@ -290,10 +312,10 @@ class Book:
                 amount_minor=fact.body.amount_minor,
                 asked_at_us=fact.occurred_at_us,
             )
-            self._reservations.claim(refund, fact.occurred_at_us, fact.event_id)
+            self._reservations.claim(refund, fact.occurred_at_us)
         else:
-            self._send(fact, slot, 0, fact.body.amount_minor)
-        return self._record(fact, ())
+            self._send(fact, slot, 0, row, fact.body.amount_minor)
+        return self._record(fact, (), row)
 
     def _with_refund_ended(self, fact: Fact, lines: tuple[Line, ...]) -> tuple[Line, ...]:
         """The whole reservation is used up: what the refund does not give back is the merchant's again."""
@@ -302,7 +324,7 @@ class Book:
         account = payable(body)
         slot = self._slots.get(account) or self._route(account)
         if slot.lane == self.lane:
-            self._reservations.end(account, fact.payment_id, body.refund_id, fact.occurred_at_us, fact.event_id)
+            self._reservations.end(account, fact.payment_id, body.refund_id, fact.occurred_at_us)
         if not kept:
             return lines
         given = tuple(line for line in lines if line.account != reserved(body))
@@ -325,38 +347,37 @@ class Book:
             occurred_at_us=came.occurred_at_us,
             lines=(Line(slot.account, over), Line(waits, -over)),
         )
-        self._follow(entry, came.event_id)
+        self._follow(entry)
         return True
 
-    def _follow(self, entry: Posting, cause: str) -> None:
-        """Applies an entry of this lane's own accounts that follows from an event, and keeps it for the journal."""
-        breaches = entry.breaches
+    def _follow(self, entry: Posting) -> None:
+        """Records an entry of this lane's own accounts that follows from what was just posted."""
+        breaches, key = entry.breaches, owner_of(entry.lines[0].account).encode()
+        row = self._moves.open(entry.event_id, entry.payment_id, entry.occurred_at_us, key, self._at_ms)
         for line in entry.lines:
             slot = self._slots.get(line.account) or self._route(line.account)
-            code = self._apply(slot, line.debit_minor, entry.occurred_at_us, entry.event_id, entry.entry_id)
+            code = self._apply(slot, line.debit_minor, row)
             if code is not None:
                 breaches = (*breaches, Breach(code=code, account=slot.account))
         if breaches is not entry.breaches:
             entry = msgspec.structs.replace(entry, breaches=breaches)
-        self._decided.append((entry, cause))
+        self._moves.entries[row] = entry
 
-    def _apply(self, slot: Slot, debit_minor: int, at_us: int, event_id: str, entry_id: str) -> BreachCode | None:
+    def _apply(self, slot: Slot, debit_minor: int, cause: int) -> BreachCode | None:
         self.families[slot.family] += debit_minor
         nature = slot.nature
         change = debit_minor if nature.sign > 0 else -debit_minor
         posted = slot.posted_minor = slot.posted_minor + change
         slot.version += 1
-        if not slot.entry_id:
+        if slot.cause is None:
             self._touched.append(slot)
-        slot.as_of_us = at_us
-        slot.event_id = event_id
-        slot.entry_id = entry_id
+        slot.cause = cause
         if posted < 0:
             return BreachCode.BELOW_ZERO if nature.limited and change < 0 else None
         cap = nature.cap_minor
         return BreachCode.ABOVE_CAP if cap is not None and posted > cap and change > 0 else None
 
-    def _send(self, fact: Fact, slot: Slot, debit_minor: int, claim_minor: int = 0) -> None:
+    def _send(self, fact: Fact, slot: Slot, debit_minor: int, row: int, claim_minor: int = 0) -> None:
         reference_id = fact.body.refund_id or None
         self._outbox[slot.lane].append(
             Leg(
@@ -365,18 +386,17 @@ class Book:
             )
         )  # fmt: skip
         if debit_minor:  # a claim moves nothing
-            self._count_in_flight(debit_minor, fact.occurred_at_us, fact.event_id)
+            self._count_in_flight(debit_minor, row)
 
-    def _count_in_flight(self, debit_minor: int, at_us: int, event_id: str) -> None:
+    def _count_in_flight(self, debit_minor: int, cause: int) -> None:
         """One leg, as `_apply` on the account of legs in flight, which has no limit."""
         slot = self._in_flight
         self.families[IN_FLIGHT_FAMILY] += debit_minor
         slot.posted_minor -= debit_minor
         slot.version += 1
-        if not slot.entry_id:
+        if slot.cause is None:
             self._touched.append(slot)
-        slot.as_of_us = at_us
-        slot.event_id = slot.entry_id = event_id
+        slot.cause = cause
 
     def _renamed(self, lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], tuple[Breach, ...]]:
         """The lines on this lane's parts of the house's accounts, and a breach for each account that there is not."""
@@ -390,14 +410,18 @@ class Book:
 
     # --- what a batch leaves behind
 
+    def take_moves(self) -> Moves:
+        """The entries since the last call, and the legs that arrived."""
+        moves, self._moves = self._moves, Moves()
+        return moves
+
     def take_touched(self) -> Touched:
         """The accounts touched since the last call, each once, in their latest state."""
         slots, self._touched = self._touched, []
         touched = Touched.of(slots)
         unstored = self._unstored
         for slot in slots:
-            slot.event_id = slot.entry_id = ""
-            slot.as_of_us = 0
+            slot.cause = None
             if slot.stored:
                 slot.stored = False
                 unstored.append(slot)
@@ -410,15 +434,13 @@ class Book:
             slot.stored = True
         return unstored
 
-    def take_outbox(self) -> dict[int, list[Leg]]:
-        """The legs to other lanes since the last call, by lane, in the order of their entries."""
+    def take_outbox(self) -> dict[int, list[int | Leg]]:
+        """The legs to other lanes since the last call, by lane, in the order of their entries.
+
+        A row's number stands for the leg of its plain payment: see `Moves.leg`.
+        """
         outbox, self._outbox = self._outbox, defaultdict(list)
         return outbox
-
-    def take_decided(self) -> list[tuple[Posting, str]]:
-        """Entries that followed from others since the last call, each with the event that let it come about."""
-        decided, self._decided = self._decided, []
-        return decided
 
     # --- reading
 

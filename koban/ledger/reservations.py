@@ -17,35 +17,34 @@ RESERVED = "reserved"
 class Reservations:
     """Those of the merchants of one lane.
 
-    `posted` tells the balance of an account of the lane, and `follow` posts an entry of the lane's own accounts, with
-    the event that let it come about.
+    `posted` tells the balance of an account of the lane, and `follow` posts an entry of the lane's own accounts.
     """
 
-    def __init__(self, posted: Callable[[str], int], follow: Callable[[Posting, str], None]) -> None:
+    def __init__(self, posted: Callable[[str], int], follow: Callable[[Posting], None]) -> None:
         self.waiting = WaitingRefunds()
         """Refunds that wait for the money of the lane's merchants."""
         self._posted = posted
         self._follow = follow
 
-    def claim(self, refund: WaitingRefund, at_us: int, cause: str) -> None:
+    def claim(self, refund: WaitingRefund, at_us: int) -> None:
         """Reserves a refund's money, or puts it behind those that wait already."""
         if refund.account in self.waiting or self._posted(refund.account) < refund.amount_minor:
             self.waiting.add(refund)
         else:
-            self._reserve(refund, at_us, cause)
+            self._reserve(refund, at_us)
 
-    def serve(self, account: str, at_us: int, cause: str) -> None:
+    def serve(self, account: str, at_us: int) -> None:
         """Reserves what waits for a merchant's money, in its order, as far as the money goes."""
         while (refund := self.waiting.first(account)) is not None and self._posted(account) >= refund.amount_minor:
             self.waiting.remove(refund)
-            self._reserve(refund, at_us, cause)
+            self._reserve(refund, at_us)
 
-    def end(self, account: str, payment_id: str | None, refund_id: str, at_us: int, cause: str) -> None:
+    def end(self, account: str, payment_id: str | None, refund_id: str, at_us: int) -> None:
         """A refund that reached the wallet waits no more: its merchant pays, funds or not, and the entry says so."""
         refund = self.waiting.find(account, payment_id, refund_id)
         if refund is not None:
             self.waiting.remove(refund)
-            self._reserve(refund, at_us, cause, unfunded=True)
+            self._reserve(refund, at_us, unfunded=True)
 
     def arrive(self, leg: ArrivedLeg, account: str) -> None:
         """A refund's leg: it claims money of the account, or takes what was reserved."""
@@ -59,13 +58,13 @@ class Reservations:
                 amount_minor=leg.claim_minor,
                 asked_at_us=leg.occurred_at_us,
             )
-            self.claim(refund, leg.occurred_at_us, leg.event_id)
+            self.claim(refund, leg.occurred_at_us)
         elif self.waiting.queues:
             payable = account.removesuffix(".refund_reserved") + ".payable"
-            self.end(payable, leg.payment_id, leg.reference_id, leg.occurred_at_us, leg.event_id)
+            self.end(payable, leg.payment_id, leg.reference_id, leg.occurred_at_us)
 
-    def _reserve(self, refund: WaitingRefund, at_us: int, cause: str, *, unfunded: bool = False) -> None:
-        """The merchant's side of a refund that was asked for, `cause` being the event that made it possible."""
+    def _reserve(self, refund: WaitingRefund, at_us: int, *, unfunded: bool = False) -> None:
+        """The merchant's side of a refund that was asked for."""
         kept = refund.account.removesuffix(".payable") + ".refund_reserved"
         entry = Posting(
             entry_id=f"{refund.event_id}:{RESERVED}",
@@ -77,4 +76,4 @@ class Reservations:
             breaches=(Breach(code=BreachCode.REFUND_NOT_FUNDED, account=refund.account),) if unfunded else (),
             reference_id=refund.refund_id,
         )
-        self._follow(entry, cause)
+        self._follow(entry)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from koban.ledger.accounts import Account, Nature, Use
-from koban.records import Balance
 
 _FREE, _PENDING_IN = Use.FREE, Use.PENDING_IN
 _PORTION = 500
@@ -18,7 +17,7 @@ class Slot(msgspec.Struct, gc=False, eq=False):
     """An account's place in its lane, or, when `lane` is another one, just the way there.
 
     A lane may have millions of them, and their memory is what posting waits for: so one object an account, and what
-    touched it last is kept for the batch alone, not for ever.
+    touched it last is known for the batch alone, not for ever.
     """
 
     nature: Nature
@@ -33,10 +32,8 @@ class Slot(msgspec.Struct, gc=False, eq=False):
     """The lane's store knows its balance and version."""
     posted_minor: int = 0
     version: int = 0
-    as_of_us: int = 0
-    event_id: str = ""
-    entry_id: str = ""
-    """Empty unless it was touched since `Book.take_touched`, as are the two before."""
+    cause: int | None = None
+    """What touched it last since `Book.take_touched`: see `Moves`. None when nothing did."""
 
     @classmethod
     def of(cls, account: Account, lane: int) -> Slot:
@@ -66,9 +63,7 @@ def _columns(slots: Sequence[Slot]) -> tuple[list[Any], ...]:
         held,
         pending_in,
         [slot.version for slot in slots],
-        [slot.as_of_us for slot in slots],
-        [slot.event_id for slot in slots],
-        [slot.entry_id for slot in slots],
+        [slot.cause for slot in slots],
     )
 
 
@@ -81,9 +76,7 @@ class Touched(NamedTuple):
     held_minor: Sequence[int]
     pending_in_minor: Sequence[int]
     versions: Sequence[int]
-    as_of_us: Sequence[int]
-    event_ids: Sequence[str]
-    entry_ids: Sequence[str]
+    causes: Sequence[int]
 
     @classmethod
     def of(cls, slots: Sequence[Slot]) -> Touched:
@@ -95,23 +88,3 @@ class Touched(NamedTuple):
             for column, more in zip(columns, _columns(portion), strict=True):
                 column.extend(more)
         return cls(*columns)
-
-    def balances(self) -> list[Balance]:
-        """As records. Raises ValueError for one that its contract refuses."""
-        return [
-            Balance(
-                account=account,
-                owner=owner,
-                posted_minor=posted,
-                held_minor=held,
-                available_minor=posted - held,
-                pending_in_minor=pending_in,
-                version=version,
-                as_of_us=as_of_us,
-                event_id=event_id,
-                entry_id=entry_id,
-            )
-            for account, owner, posted, held, pending_in, version, as_of_us, event_id, entry_id in zip(
-                *self, strict=True
-            )
-        ]

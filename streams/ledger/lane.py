@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from koban.events import PLATFORM_EVENTS
-from koban.ledger.accounts import owner_of
 from koban.ledger.book import Book
 from koban.ledger.facts import (
     Fact,
@@ -25,18 +24,19 @@ from koban.ledger.facts import (
     decode_waiting,
 )
 from koban.ledger.lives import Changes, Store
+from koban.ledger.moves import Moves
 from koban.ledger.outcomes import Outcome
 from koban.ledger.postings import UnknownEventTypeError
 from koban.ledger.refusals import Refusal
 from koban.ledger.standing import Standing
 from koban.ledger.steps import apply, began_at_us
-from koban.records import Leg, Legs, WaitingRefund
+from koban.records import WaitingRefund
 from schemas import codec
 from schemas.cloudevents import HeaderMaker
 from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidEvent, ReasonCode
 from schemas.partitioning import lane_of
-from streams.ledger.rows import JournalColumns, balance_rows
+from streams.ledger.rows import MoveRows
 from streams.ledger.store import Coverage, LaneStore, Loss, StoreLostError
 from streams.transport import Batch, Lane, LaneLog, Span
 from streams.transport.batch import Record
@@ -233,13 +233,14 @@ class LedgerLane(Lane):
         """Posts events or applies legs, then writes what that left behind; nothing, when the books don't balance."""
         self._settled = False
         at_us = self._clock_us()
-        times = self._arrive(batch) if batch.topic == LEGS else self._post(batch, at_us)
+        if batch.topic == LEGS:
+            self._arrive(batch)
+        else:
+            self._post(batch, at_us)
         drift_minor = self.book.drift_minor
         self._imbalance(drift_minor)
         assert drift_minor == 0, f"lane {self.partition} is out of balance by {drift_minor} yen"
-        self._emit_decided(batch, times, at_us)
-        self._emit_legs(batch, times, at_us)
-        self._emit_balances(batch, times, at_us)
+        self._emit(batch, at_us)
         self._trial_balance(self.book.families)
 
     # --- the store
@@ -329,53 +330,36 @@ class LedgerLane(Lane):
 
     # --- in
 
-    def _post(self, batch: Batch, at_us: int) -> dict[str, int]:
-        """Writes an entry for each event that moves money. Event id → the timestamp of its record, in ms.
-
-        Each record is posted before the next one is read: what it needs is then still in the processor's cache.
-        """
+    def _post(self, batch: Batch, at_us: int) -> None:
+        """Each record is posted before the next one is read: what it needs is then still in the processor's cache."""
         pay, post, read = self.book.pay, self.book.post, _cashback if batch.topic == CASHBACK else decode_fact
-        times: dict[str, int] = {}
-        journal = JournalColumns()
+        posted = len(batch)
         for record in batch.records:
             try:
-                fact = read(record.value or b"")
-                payment = pay(fact)
-                if payment is not None:
-                    times[fact.event_id] = timestamp_ms = record.timestamp
-                    journal.add_payment(fact, payment, record.key or b"", timestamp_ms)
+                fact, key, at_ms = read(record.value or b""), record.key or b"", record.timestamp
+                if pay(fact, key, at_ms):
                     continue
-                entry = post(fact)
+                entry = post(fact, key, at_ms)
             except (msgspec.DecodeError, UnicodeDecodeError, UnknownEventTypeError, InvalidEvent) as error:
                 self._reject(batch, record, error, at_us)
+                posted -= 1
                 continue
             if entry is None:
-                continue
-            if isinstance(entry, Refusal):
+                posted -= 1
+            elif isinstance(entry, Refusal):
                 self._refuse(batch, record, entry, at_us)
-                continue
-            times[entry.event_id] = record.timestamp
-            journal.add(entry, record.key or b"", record.timestamp)
-            for breach in entry.breaches:
-                self._count(f"breach_{breach.code}", 1)
-        if journal:
-            batch.emit_rows(JOURNAL, self.partition, journal.rows(at_us))
-        self._count(Outcome.POSTED, len(journal))
-        return times
+                posted -= 1
+        self._count(Outcome.POSTED, posted)
 
-    def _arrive(self, batch: Batch) -> dict[str, int]:
-        """Applies the legs. Event id → the timestamp of the record that brought its leg, in ms."""
-        times: dict[str, int] = {}
+    def _arrive(self, batch: Batch) -> None:
         applied = 0
         for record in batch.records:
             assert record.value is not None
             legs = decode_legs(record.value).legs
-            for breach in self.book.arrive_all(legs):
+            for breach in self.book.arrive_all(legs, record.timestamp):
                 self._count(f"breach_{breach}", 1)
-            times.update(dict.fromkeys([leg.event_id for leg in legs], record.timestamp))
             applied += len(legs)
         self._count("legs_applied", applied)
-        return times
 
     # --- out
 
@@ -407,48 +391,53 @@ class LedgerLane(Lane):
             partition=self.partition,
         )
 
-    def _emit_decided(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
-        """Entries that followed from the batch's: each carries the timestamp of the record that let it come about."""
-        journal = JournalColumns()
-        for entry, cause in self.book.take_decided():
-            times[entry.event_id] = times[cause]
-            journal.add(entry, owner_of(entry.lines[0].account).encode(), times[cause])
-            for breach in entry.breaches:
-                self._count(f"breach_{breach.code}", 1)
-        if journal:
-            batch.emit_rows(JOURNAL, self.partition, journal.rows(at_us))
-        for event_id, refund in self.book.waiting.take_changed().items():
-            key = event_id.encode()
+    def _emit(self, batch: Batch, at_us: int) -> None:
+        """What the batch leaves behind. Each record carries the timestamp of the record that let it come about."""
+        moves = self.book.take_moves()
+        rows = MoveRows(moves, at_us)
+        if moves:
+            for entry in moves.entries.values():
+                for breach in entry.breaches:
+                    self._count(f"breach_{breach.code}", 1)
+            batch.emit_rows(JOURNAL, self.partition, rows.journal())
+        self._emit_waiting(batch, moves, at_us)
+        self._emit_legs(batch, moves, rows, at_us)
+        self._emit_balances(batch, rows)
+
+    def _emit_waiting(self, batch: Batch, moves: Moves, at_us: int) -> None:
+        changed = self.book.waiting.take_changed()
+        if not changed:
+            return
+        times_ms = moves.times_of_events()
+        for event_id, refund in changed.items():
             batch.emit(
                 WAITING,
                 None if refund is None else _encode(refund),
-                key=key,
+                key=event_id.encode(),
                 headers=_headers.derived("waiting-refund", event_id, at_us),
-                timestamp_ms=times[event_id],
+                timestamp_ms=times_ms[event_id],
                 partition=self.partition,
             )
             self._count("refund_waits" if refund is not None else "refund_waits_no_more", 1)
 
-    def _emit_legs(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
+    def _emit_legs(self, batch: Batch, moves: Moves, rows: MoveRows, at_us: int) -> None:
         """Legs of one destination share records: each carries the timestamp of its first leg, the one waiting most."""
-        for lane, legs in self.book.take_outbox().items():
-            for start in range(0, len(legs), LEGS_IN_RECORD_MAX):
-                self._emit_legs_record(batch, lane, legs[start : start + LEGS_IN_RECORD_MAX], times, at_us)
+        for lane, all_legs in self.book.take_outbox().items():
+            for start in range(0, len(all_legs), LEGS_IN_RECORD_MAX):
+                legs = all_legs[start : start + LEGS_IN_RECORD_MAX]
+                entry_id, at_ms = moves.sent(legs[0])
+                batch.emit(
+                    LEGS,
+                    rows.legs(self.partition, lane, legs),
+                    headers=_headers.derived("ledger-legs", f"{entry_id}:{lane}", at_us),
+                    timestamp_ms=at_ms,
+                    partition=lane,
+                )
 
-    def _emit_legs_record(self, batch: Batch, lane: int, legs: list[Leg], times: dict[str, int], at_us: int) -> None:
-        batch.emit(
-            LEGS,
-            _encode(Legs(from_lane=self.partition, to_lane=lane, legs=tuple(legs))),
-            headers=_headers.derived("ledger-legs", f"{legs[0].entry_id}:{lane}", at_us),
-            timestamp_ms=times[legs[0].event_id],
-            partition=lane,
-        )
-
-    def _emit_balances(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
+    def _emit_balances(self, batch: Batch, rows: MoveRows) -> None:
         touched = self.book.take_touched()
         if touched.accounts:
-            at_ms = [times[event_id] for event_id in touched.event_ids]
-            batch.emit_rows(BALANCES, self.partition, balance_rows(touched, at_ms, at_us))
+            batch.emit_rows(BALANCES, self.partition, rows.balances(touched))
 
 
 def _cashback(raw: bytes) -> Fact:

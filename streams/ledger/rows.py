@@ -3,130 +3,161 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import msgspec
 import numpy
 
-from koban.ledger.book import Paid
-from koban.ledger.facts import Fact
+from koban.ledger.moves import PAYMENT_COMPLETED, Moves
 from koban.ledger.slots import Touched
-from koban.records import Posting
+from koban.records import Leg
 from schemas.cloudevents import HeaderMaker
-from streams.transport.columns import Column, Header, Rows, Text, digits, in_json, ints, merged, texts
+from streams.transport.columns import Column, Header, Ints, Rows, Text, digits, in_json, ints, merged, texts
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
+_EVENT_TYPE = PAYMENT_COMPLETED.encode()
 
 
-class JournalColumns:
-    """Journal entries on their way to their records.
+class MoveRows:
+    """The records of a batch's moves, made at `at_us`.
 
-    Of a plain payment's entry only what differs is kept, and all of them are put together by the column. Any other
-    entry is encoded at once, while the processor still has it.
+    What plain payments leave behind is put together by the column, once each; all else is encoded one by one.
     """
 
-    __slots__ = (
-        "_amounts", "_entry_ids", "_event_ids", "_keys", "_occurred", "_others", "_others_at", "_payees", "_payers",
-        "_payment_ids", "_times_ms",
-    )  # fmt: skip
+    def __init__(self, moves: Moves, at_us: int) -> None:
+        self._moves = moves
+        self._at_us = at_us
 
-    def __init__(self) -> None:
-        self._keys: list[bytes] = []
-        self._times_ms: list[int] = []
-        self._event_ids: list[str] = []
-        self._payment_ids: list[str | None] = []
-        # Of plain payments alone:
-        self._occurred: list[int] = []
-        self._payers: list[str] = []
-        self._payees: list[str] = []
-        self._amounts: list[int] = []
-        # Of the others, and which rows they are:
-        self._others: list[bytes] = []
-        self._others_at: list[int] = []
-        self._entry_ids: list[str] = []
+    # --- columns, a value a row of the moves
 
-    def __len__(self) -> int:
-        return len(self._keys)
+    @cached_property
+    def _event_ids(self) -> Column:
+        return texts(self._moves.event_ids)
 
-    def add(self, entry: Posting, key: bytes, at_ms: int) -> None:
-        """An entry, under its key, at the time of the record that it comes of."""
-        self._others_at.append(len(self._keys))
-        self._others.append(_encode(entry))
-        self._entry_ids.append(entry.entry_id)
-        self._keys.append(key)
-        self._times_ms.append(at_ms)
-        self._event_ids.append(entry.event_id)
-        self._payment_ids.append(entry.payment_id)
+    @cached_property
+    def _entry_ids(self) -> Column:
+        moves = self._moves
+        ids = moves.event_ids.copy()
+        for row, entry in moves.entries.items():
+            ids[row] = entry.entry_id
+        return self._event_ids if ids == moves.event_ids else texts(ids)
 
-    def add_payment(self, fact: Fact, payment: Paid, key: bytes, at_ms: int) -> None:
-        """The entry of a plain payment."""
-        payment_id, payer, payee, amount_minor = payment
-        self._keys.append(key)
-        self._times_ms.append(at_ms)
-        self._event_ids.append(fact.event_id)
-        self._payment_ids.append(payment_id)
-        self._occurred.append(fact.occurred_at_us)
-        self._payers.append(payer)
-        self._payees.append(payee)
-        self._amounts.append(amount_minor)
+    @cached_property
+    def _payment_ids(self) -> Column:
+        return texts([it or "" for it in self._moves.payment_ids])
 
-    def rows(self, at_us: int) -> Rows:
-        """Their records."""
-        payment_ids, entry_ids = self._payment_ids, self._event_ids.copy()
-        for row, entry_id in zip(self._others_at, self._entry_ids, strict=True):
-            entry_ids[row] = entry_id
-        present = numpy.array([it is not None for it in payment_ids]) if None in payment_ids else None
-        event_ids, related = texts(self._event_ids), texts([it or "" for it in payment_ids])
+    @cached_property
+    def _payees(self) -> Column:
+        return texts(["" if it is None else it.account for it in self._moves.payees])
+
+    @cached_property
+    def _occurred(self) -> Ints:
+        return ints(self._moves.occurred_at_us)
+
+    @cached_property
+    def _times_ms(self) -> Ints:
+        return ints(self._moves.times_ms)
+
+    @cached_property
+    def _amounts(self) -> Ints:
+        return ints(self._moves.amounts_minor)
+
+    # --- records
+
+    def journal(self) -> Rows:
+        """All entries, in their order."""
+        moves = self._moves
+        others = dict(sorted(moves.entries.items()))
+        present = None
+        if None in moves.payment_ids:
+            present = numpy.array([it is not None for it in moves.payment_ids])
         headers = [
-            *_shared("journal-entry", at_us),
-            Header("ce_id", Text(event_ids if entry_ids == self._event_ids else texts(entry_ids))),
-            Header("ce_causationid", Text(event_ids)),
-            Header("ce_correlationid", Text(related), present),
+            *_shared("journal-entry", self._at_us),
+            Header("ce_id", Text(self._entry_ids)),
+            Header("ce_causationid", Text(self._event_ids)),
+            Header("ce_correlationid", Text(self._payment_ids), present),
         ]
-        return Rows(self._times_ms, Text(texts(self._keys)), self._text(event_ids, related), headers)
+        plain = None if not others else numpy.flatnonzero(self._amounts)
+        if plain is not None and not len(plain):
+            value = Text(texts([_encode(entry) for entry in others.values()]))
+        else:
+            value = self._payments(plain)
+            if others:
+                value = Text(merged(value, [_encode(entry) for entry in others.values()], list(others)))
+        return Rows(self._times_ms, Text(texts(moves.keys)), value, headers)
 
-    def _text(self, event_ids: Column, payment_ids: Column) -> Text:
-        if not self._others:
-            return self._payments(event_ids, payment_ids)
-        if not self._amounts:
-            return Text(texts(self._others))
-        others_at = set(self._others_at)
-        rows = [row for row in range(len(self)) if row not in others_at]
-        payments = self._payments(event_ids.take(rows), payment_ids.take(rows))
-        return Text(merged(payments, self._others, self._others_at))
-
-    def _payments(self, event_ids: Column, payment_ids: Column) -> Text:
-        """What encoding the entries of plain payments would give."""
-        ids, amounts = in_json(event_ids), ints(self._amounts)
+    def _payments(self, plain: Ints | None) -> Text:
+        """What encoding the entries of plain payments would give; None for rows that are all of them."""
+        moves, occurred, amounts = self._moves, self._occurred, self._amounts
+        event_ids, payment_ids, payees, payers = self._event_ids, self._payment_ids, self._payees, texts(moves.payers)
+        if plain is not None:
+            event_ids, payment_ids, payers, payees = (
+                column.take(plain) for column in (event_ids, payment_ids, payers, payees)
+            )
+            occurred, amounts = occurred[plain], amounts[plain]
+        ids = in_json(event_ids)
         return Text(
-            b'{"entry_id":"', ids, b'","event_id":"', ids, b'","event_type":"PaymentCompleted","payment_id":"',
-            in_json(payment_ids), b'","occurred_at_us":', digits(self._occurred),
-            b',"lines":[{"account":"', texts(self._payers), b'","debit_minor":', digits(amounts),
-            b'},{"account":"', texts(self._payees), b'","debit_minor":', digits(-amounts), b"}]}",
+            b'{"entry_id":"', ids, b'","event_id":"', ids, b'","event_type":"' + _EVENT_TYPE + b'","payment_id":"',
+            in_json(payment_ids), b'","occurred_at_us":', digits(occurred),
+            b',"lines":[{"account":"', payers, b'","debit_minor":', digits(amounts),
+            b'},{"account":"', payees, b'","debit_minor":', digits(-amounts), b"}]}",
         )  # fmt: skip
 
+    def legs(self, from_lane: int, to_lane: int, legs: Sequence[int | Leg]) -> bytes:
+        """The value of a `Legs` record."""
+        others_at = [at for at, leg in enumerate(legs) if type(leg) is not int]
+        rows = ints([leg for leg in legs if type(leg) is int])
+        others = [_encode(legs[at]) + b"," for at in others_at]
+        if not len(rows):
+            found = b"".join(others)
+        else:
+            value = self._departing(rows)
+            found = (Text(merged(value, others, others_at)) if others else value).in_one_piece(len(legs))
+        return b'{"from_lane":%d,"to_lane":%d,"legs":[%b]}' % (from_lane, to_lane, found[:-1])
 
-def balance_rows(touched: Touched, times_ms: Sequence[int], at_us: int) -> Rows:
-    """Balances, each under its account's name."""
-    accounts, posted, versions = texts(touched.accounts), digits(touched.posted_minor), digits(touched.versions)
-    causes = texts(touched.event_ids)
-    event_ids = in_json(causes)
-    entry_ids = event_ids if touched.entry_ids == touched.event_ids else in_json(texts(touched.entry_ids))
-    available = posted
-    if any(touched.held_minor):
-        available = digits(ints(touched.posted_minor) - ints(touched.held_minor))
-    value = Text(
-        b'{"account":"', accounts, b'","owner":"', texts(touched.owners), b'","posted_minor":', posted,
-        b',"held_minor":', digits(touched.held_minor), b',"available_minor":', available,
-        b',"pending_in_minor":', digits(touched.pending_in_minor), b',"version":', versions,
-        b',"as_of_us":', digits(touched.as_of_us), b',"event_id":"', event_ids, b'","entry_id":"', entry_ids, b'"}',
-    )  # fmt: skip
-    headers = [
-        *_shared("balance", at_us),
-        Header("ce_id", Text(accounts, b":", versions)),
-        Header("ce_causationid", Text(causes)),
-    ]
-    return Rows(times_ms, Text(accounts), value, headers)
+    def _departing(self, rows: Ints) -> Text:
+        """What plain payments send to the lanes of their merchants, each with a comma behind it."""
+        payees, ids = self._moves.payees, in_json(self._event_ids.take(rows))
+        owners = texts([payee.owner for row in rows.tolist() if (payee := payees[row]) is not None])
+        return Text(
+            b'{"entry_id":"', ids, b'","event_id":"', ids, b'","event_type":"' + _EVENT_TYPE + b'","owner":"', owners,
+            b'","account":"', self._payees.take(rows), b'","debit_minor":', digits(-self._amounts[rows]),
+            b',"occurred_at_us":', digits(self._occurred[rows]),
+            b',"payment_id":"', in_json(self._payment_ids.take(rows)), b'"},',
+        )  # fmt: skip
+
+    def balances(self, touched: Touched) -> Rows:
+        """Balances, each under its account's name."""
+        accounts, posted, versions = texts(touched.accounts), digits(touched.posted_minor), digits(touched.versions)
+        event_ids, entry_ids, as_of_us, times_ms = self._causes(touched)
+        available = posted
+        if any(touched.held_minor):
+            available = digits(ints(touched.posted_minor) - ints(touched.held_minor))
+        value = Text(
+            b'{"account":"', accounts, b'","owner":"', texts(touched.owners), b'","posted_minor":', posted,
+            b',"held_minor":', digits(touched.held_minor), b',"available_minor":', available,
+            b',"pending_in_minor":', digits(touched.pending_in_minor), b',"version":', versions,
+            b',"as_of_us":', digits(as_of_us), b',"event_id":"', in_json(event_ids),
+            b'","entry_id":"', in_json(entry_ids), b'"}',
+        )  # fmt: skip
+        headers = [
+            *_shared("balance", self._at_us),
+            Header("ce_id", Text(accounts, b":", versions)),
+            Header("ce_causationid", Text(event_ids)),
+        ]
+        return Rows(times_ms, Text(accounts), value, headers)
+
+    def _causes(self, touched: Touched) -> tuple[Column, Column, Ints, Ints]:
+        """What `Moves.causes` says, by column."""
+        moves, causes = self._moves, ints(touched.causes)
+        if not moves.legs:
+            ids, same = self._event_ids.take(causes), self._entry_ids is self._event_ids
+            entry_ids = ids if same else self._entry_ids.take(causes)
+            return ids, entry_ids, self._occurred[causes], self._times_ms[causes]
+        of_events, of_entries, as_of_us, times_ms = zip(*moves.causes(touched), strict=True)
+        ids = texts(of_events)
+        return ids, ids if of_events == of_entries else texts(of_entries), ints(as_of_us), ints(times_ms)
 
 
 def _shared(record_type: str, at_us: int) -> list[Header]:

@@ -38,7 +38,7 @@ class Column(NamedTuple):
     values: Values
     sizes: Ints
 
-    def take(self, rows: Sequence[int]) -> Column:
+    def take(self, rows: Sequence[int] | Ints) -> Column:
         """Some of its rows."""
         return Column(self.values.take(pa.array(rows)), self.sizes[rows])
 
@@ -136,6 +136,10 @@ class Text:
         """Each row by itself."""
         joined = self.joined()
         return [joined] * count if isinstance(joined, bytes) else joined.to_pylist()
+
+    def in_one_piece(self, count: int) -> bytes:
+        """All of so many rows, one behind the other."""
+        return bytes(_bytes_of(self.joined(), count))
 
     def joined(self) -> Values:
         """Each row in one piece."""

@@ -17,6 +17,7 @@ from ops.drill.simulation.broker import Log
 from ops.drill.simulation.worker import GROUP, PartitionLog, Parts, Producer, Writer
 from schemas.partitioning import lane_of
 from streams.ledger.lane import LEGS, LedgerLane
+from streams.ledger.rows import MoveRows
 from streams.transport.batch import Batch
 from streams.transport.runner import Runner
 
@@ -244,7 +245,7 @@ class VersionNotRaised(Parts):
 
     class book(Book):
         def _apply(self, slot: Slot, *rest: Any) -> Any:
-            touched = bool(slot.entry_id)
+            touched = slot.cause is not None
             code = super()._apply(slot, *rest)
             slot.version -= touched
             return code
@@ -257,7 +258,7 @@ class LegsInFlightNotCounted(Parts):
     """The lane's own account of its legs stands still."""
 
     class book(UncheckedBook):
-        def _count_in_flight(self, debit_minor: int, at_us: int, event_id: str) -> None:
+        def _count_in_flight(self, debit_minor: int, cause: int) -> None:
             self.families[IN_FLIGHT_FAMILY] += debit_minor
 
     lane = staticmethod(with_book(book))
@@ -271,9 +272,9 @@ class BalancesOfLegsNotWritten(Parts):
         def __init__(self, partition: int, lanes: int) -> None:
             super().__init__(partition, lanes, clock_us=lambda: 1)
 
-        def _emit_balances(self, batch: Batch, times: dict[str, int], at_us: int) -> None:
+        def _emit_balances(self, batch: Batch, rows: MoveRows) -> None:
             if batch.topic != LEGS:
-                super()._emit_balances(batch, times, at_us)
+                super()._emit_balances(batch, rows)
 
 
 # --- the rules

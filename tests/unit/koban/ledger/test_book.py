@@ -11,9 +11,11 @@ from koban.events import Line
 from koban.ledger.book import Book, state_hash
 from koban.ledger.breaches import BreachCode
 from koban.ledger.facts import ArrivedLeg, Body, Fact, StoredBalance, decode_balance, decode_legs
+from koban.ledger.moves import Moves
 from koban.ledger.slots import Slot, Touched
 from koban.ledger.steps import apply
 from koban.records import Balance, Entry, Leg, Legs
+from tests.unit.koban.ledger.legs import legs_of
 
 AT_US = 1_775_000_000_000_000
 LANES = {"u": 0, "m": 1, "v": 0}
@@ -56,9 +58,20 @@ def by_account(target: Book) -> dict[str, Balance]:
 
 
 def balances_of(slots: Sequence[Slot]) -> list[Balance]:
-    touched = Touched.of(slots)
-    known = touched._replace(as_of_us=[AT_US] * len(slots), event_ids=["e"] * len(slots), entry_ids=["e"] * len(slots))
-    return msgspec.json.decode(msgspec.json.encode(known.balances()), type=list[Balance])
+    moves = Moves()
+    row = moves.open("e", None, AT_US, b"", 0)
+    touched = Touched.of(slots)._replace(causes=[row] * len(slots))
+    return msgspec.json.decode(msgspec.json.encode(moves.balances(touched)), type=list[Balance])
+
+
+def take_balances(target: Book) -> list[Balance]:
+    """What a batch that ends here writes of the accounts that it touched."""
+    return target.take_moves().balances(target.take_touched())
+
+
+def take_legs(target: Book) -> dict[int, list[Leg]]:
+    """What a batch that ends here sends to other lanes."""
+    return legs_of(target, target.take_moves())
 
 
 def test_an_entry_names_its_event_and_the_lanes_part_of_the_houses_accounts():
@@ -76,7 +89,7 @@ def test_own_accounts_change_at_once_and_others_get_legs():
     posted(target, payment(300))
     assert target.posted("U.u.money") == 700
     assert target.posted("M.m.payable") == 0
-    legs = target.take_outbox()
+    legs = take_legs(target)
     assert [(leg.owner, leg.account, leg.debit_minor) for leg in legs[1]] == [("m", "M.m.payable", -300)]
     assert target.take_outbox() == {}
 
@@ -88,7 +101,7 @@ def test_a_lane_sums_to_zero_after_every_step():
     posted(here, payment(300))
     assert here.imbalance_minor() == 0
     assert by_account(here)["L.in_flight@0"].posted_minor == 300
-    for leg in here.take_outbox()[1]:
+    for leg in take_legs(here)[1]:
         there.arrive(ArrivedLeg(leg.entry_id, leg.event_id, leg.account, leg.debit_minor, leg.occurred_at_us))
     assert there.imbalance_minor() == 0
     assert there.posted("M.m.payable") == 300
@@ -100,7 +113,7 @@ def test_versions_count_the_lines_of_an_account():
     target = book()
     posted(target, top_up(event_id="t1"))
     posted(target, top_up(event_id="t2"))
-    (balance,) = (it for it in target.take_touched().balances() if it.account == "U.u.money")
+    (balance,) = (it for it in take_balances(target) if it.account == "U.u.money")
     assert (balance.version, balance.event_id, balance.entry_id, balance.posted_minor) == (2, "t2", "t2", 2000)
 
 
@@ -109,9 +122,9 @@ def test_a_batch_leaves_each_touched_account_once():
     target = book()
     posted(target, top_up(event_id="t1"))
     posted(target, top_up(event_id="t2"))
-    touched = {balance.account: balance.version for balance in target.take_touched().balances()}
+    touched = {balance.account: balance.version for balance in take_balances(target)}
     assert touched == {"A.bank_clearing.unnamed@0": 2, "U.u.money": 2}
-    assert target.take_touched().balances() == []
+    assert take_balances(target) == []
 
 
 def test_a_store_is_told_of_each_account_once():
@@ -199,7 +212,7 @@ def test_a_wallet_of_another_lane_is_never_changed_here():
     target = book(1)
     posted(target, payment(300))
     assert target.posted("U.u.money") == 0
-    assert [leg.account for leg in target.take_outbox()[0]] == ["U.u.money"]
+    assert [leg.account for leg in take_legs(target)[0]] == ["U.u.money"]
 
 
 def test_a_leg_for_another_lane_is_a_programmers_error():
@@ -209,7 +222,7 @@ def test_a_leg_for_another_lane_is_a_programmers_error():
 
 
 def stored(target: Book) -> list[StoredBalance]:
-    return [decode_balance(msgspec.json.encode(balance)) for balance in target.take_touched().balances()]
+    return [decode_balance(msgspec.json.encode(balance)) for balance in take_balances(target)]
 
 
 def test_a_restored_book_is_the_same_book():

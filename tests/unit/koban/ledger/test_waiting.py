@@ -9,8 +9,10 @@ from koban.ledger.book import Book
 from koban.ledger.breaches import BreachCode
 from koban.ledger.facts import ArrivedLeg, Body, Fact
 from koban.ledger.lives import Store
+from koban.ledger.moves import Moves
 from koban.ledger.steps import apply
 from koban.records import Posting
+from tests.unit.koban.ledger.legs import legs_of
 
 OWNERS = {"u": 0, "v": 1, "m": 1}
 
@@ -35,12 +37,18 @@ class Books:
 
     def arrive(self) -> None:
         for book in self.books:
-            for lane, legs in book.take_outbox().items():
+            moves = book.take_moves()
+            self.follow(moves)
+            for lane, legs in legs_of(book, moves).items():
                 for leg in legs:
                     self.books[lane].arrive(msgspec.convert(msgspec.to_builtins(leg), ArrivedLeg))
         for book in self.books:
-            self.entries += [entry for entry, _ in book.take_decided()]
+            self.follow(book.take_moves())
             assert book.imbalance_minor() == 0
+
+    def follow(self, moves: Moves) -> None:
+        """Takes note of the entries that followed from others."""
+        self.entries += [entry for entry in moves.entries.values() if entry.entry_id != entry.event_id]
 
     def pay(self, amount_minor: int, payment: str) -> None:
         tenders = [{"kind": "money", "amount_minor": amount_minor}]
