@@ -8,7 +8,10 @@ librdkafka's default differs (CRC32), and a key may be missing; the gate moves s
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from functools import lru_cache
+
+from koban.ledger.accounts import base_of, parse
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
@@ -40,3 +43,17 @@ def lane_of_key(key: bytes, partitions: int) -> int:
 def lane_of(owner: str, partitions: int) -> int:
     """The lane, from 0 to `partitions` - 1, of an account owner: a wallet, a merchant, a campaign, a bank."""
     return lane_of_key(owner.encode(), partitions)
+
+
+def lanes_of(account: str, partitions: int) -> Collection[int]:
+    """The lanes that may have a part of an account: its owner's, or all of them for an account of the house.
+
+    `A.bank@2` names its lane. Raises ValueError for what is no account of the chart.
+    """
+    known = parse(base_of(account))
+    if known is None:
+        raise ValueError(f"{account!r} is no account of the chart")
+    _, _, lane = account.partition("@")
+    if lane.isdecimal():
+        return {int(lane)}
+    return range(partitions) if known.of_house else {lane_of(known.owner, partitions)}

@@ -8,10 +8,9 @@ import httpx
 import msgspec
 
 from dashboards.sources.workers import ports_of
-from koban.ledger.accounts import base_of, parse
 from koban.ledger.standing import PATH, Standing, Standings, decode_standings, latest
 from koban.settings import Settings
-from schemas.partitioning import lane_of
+from schemas.partitioning import lanes_of
 
 TIMEOUT_S = 0.6
 """A worker that takes longer is not waited for: the book answers then."""
@@ -42,7 +41,10 @@ class LiveStandings:
 
     def ask(self, account: str) -> list[Standing]:
         """How an account stands, one part a lane; nothing for one that was never posted to. Raises UnansweredError."""
-        wanted = self._lanes_of(account)
+        try:
+            wanted = set(lanes_of(account, self._lanes))
+        except ValueError as error:
+            raise UnansweredError(str(error)) from error
         if not self._token:
             raise UnansweredError("there is no token for the ledger workers")
         told: set[int] = set()
@@ -61,15 +63,6 @@ class LiveStandings:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-    def _lanes_of(self, account: str) -> set[int]:
-        known = parse(base_of(account))
-        if known is None:
-            raise UnansweredError(f"{account!r} is no account of the chart")
-        _, _, lane = account.partition("@")
-        if lane.isdecimal():
-            return {int(lane)}
-        return set(range(self._lanes)) if known.of_house else {lane_of(known.owner, self._lanes)}
 
     def _ports(self, wanted: set[int]) -> list[int]:
         try:

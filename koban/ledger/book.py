@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from koban.events import Line
-from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, base_of, owner_of, parse, part_of_lane
+from koban.ledger.accounts import IN_FLIGHT, SUSPENSE, base_of, owner_of
 from koban.ledger.breaches import BreachCode
 from koban.ledger.digest import StateHash
-from koban.ledger.facts import ArrivedLeg, Body, Fact, StoredBalance
+from koban.ledger.directory import IN_FLIGHT_FAMILY, Directory
+from koban.ledger.facts import ArrivedLeg, Fact, StoredBalance
 from koban.ledger.lives import Store
 from koban.ledger.moves import PAYMENT_COMPLETED, Moves
 from koban.ledger.payments import asked_minor, paid
@@ -32,9 +33,6 @@ from koban.ledger.standing import Standing
 from koban.ledger.steps import STEPS, Note, began_at_us
 from koban.records import Breach, Leg, Posting, WaitingRefund
 
-ROUTES_MAX = 500_000
-"""Accounts of other lanes whose lane is remembered; beyond it the memory starts anew."""
-IN_FLIGHT_FAMILY = "in_flight"
 CURRENCY = "JPY"
 """What the books are kept in."""
 OVER_LIMIT = "over_limit"
@@ -59,13 +57,8 @@ class Book:
         self.waiting = self._reservations.waiting
         """Refunds that wait for the money of the lane's merchants."""
         self._queues = self.waiting.queues
-        self._lane_of = lane_of
-        self._slots: dict[str, Slot] = {}
-        """The lane's accounts by the names that events use: an account of the house by its name without the lane."""
-        self._routes: dict[str, Slot] = {}
-        """Accounts of other lanes."""
-        self._payees: dict[str, Slot] = {}
-        """By merchant: what plain payments go to."""
+        self._directory = Directory(lane, lane_of)
+        self._slots = self._directory.slots
         self.families: defaultdict[str, int] = defaultdict(int)
         """Family of accounts → the sum of its balances, debits positive: the lane's trial balance. It sums to zero
         after every fact, legs in flight included, or a line was lost."""
@@ -74,8 +67,6 @@ class Book:
         self._unstored: list[Slot] = []
         self._outbox: defaultdict[int, list[int | Leg]] = defaultdict(list)
         self._at_ms = 0
-        self._in_flight = self._part(IN_FLIGHT)
-        """Kept apart, so that no event can name it."""
 
     # --- posting
 
@@ -139,9 +130,9 @@ class Book:
         posted_minor = payer.posted_minor - amount_minor
         if posted_minor < 0:
             return False
-        payee = self._payees.get(body.merchant_id)
+        payee = self._directory.payees.get(body.merchant_id)
         if payee is None:
-            payee = self._payee(body)
+            payee = self._directory.payee(body)
             if payee is None:
                 return False
         payment = f"{wallet}/{payment_id}"
@@ -175,24 +166,13 @@ class Book:
         else:
             self._outbox[payee.lane].append(row)
             families[IN_FLIGHT_FAMILY] -= amount_minor
-            payee = self._in_flight
+            payee = self._directory.in_flight
         if payee.cause is None:
             self._touched.append(payee)
         payee.posted_minor += amount_minor
         payee.version += 1
         payee.cause = row
         return True
-
-    def _payee(self, body: Body) -> Slot | None:
-        """Where a plain payment to a merchant goes; remembered. None for what is no account."""
-        account = payable(body)
-        slot = self._slots.get(account) or self._route(account)
-        if slot.account != account:
-            return None
-        if len(self._payees) >= ROUTES_MAX:
-            self._payees.clear()
-        self._payees[body.merchant_id] = slot
-        return slot
 
     def _noted(self, fact: Fact, note: Note, row: int) -> Posting:
         if fact.event_type == "RefundRequested":
@@ -207,11 +187,11 @@ class Book:
         )
 
     def _record(self, fact: Fact, lines: tuple[Line, ...], row: int) -> Posting:
-        slots, own_lane, event_id = self._slots, self.lane, fact.event_id
+        slots, route, own_lane, event_id = self._slots, self._directory.route, self.lane, fact.event_id
         breaches: tuple[Breach, ...] = ()
         renamed = False
         for line in lines:
-            slot = slots.get(line.account) or self._route(line.account)
+            slot = slots.get(line.account) or route(line.account)
             renamed |= slot.of_house
             if slot.lane != own_lane:
                 self._send(fact, slot, line.debit_minor, row)
@@ -274,7 +254,7 @@ class Book:
         """Counts so many plain legs as arrived, `cause` being the last one, as `_count_in_flight` does one by one."""
         if legs:
             self._count_in_flight(flown_minor, cause)
-            self._in_flight.version += legs - 1
+            self._directory.in_flight.version += legs - 1
 
     def arrive(self, leg: ArrivedLeg, at_ms: int = 0) -> BreachCode | None:
         """Applies a leg from another lane; a limit that it violates is returned."""
@@ -282,7 +262,7 @@ class Book:
         return self._arrive(leg, ~(len(self._moves.legs) - 1))
 
     def _arrive(self, leg: ArrivedLeg, cause: int) -> BreachCode | None:
-        slot = self._slots.get(leg.account) or self._route(leg.account)
+        slot = self._directory.find(leg.account)
         assert slot.lane == self.lane, f"a leg on {leg.account} came to lane {self.lane}, it belongs to {slot.lane}"
         if leg.reference_id is not None:
             self._reservations.arrive(leg, slot.account)
@@ -302,7 +282,7 @@ class Book:
         """Claims the money in the merchant's lane; the entry has no lines."""
         assert fact.payment_id is not None
         account = payable(fact.body)
-        slot = self._slots.get(account) or self._route(account)
+        slot = self._directory.find(account)
         if slot.lane == self.lane:
             refund = WaitingRefund(
                 event_id=fact.event_id,
@@ -322,7 +302,7 @@ class Book:
         body, asked = fact.body, asked_minor(fact, self.store)
         kept = asked - body.amount_minor
         account = payable(body)
-        slot = self._slots.get(account) or self._route(account)
+        slot = self._directory.find(account)
         if slot.lane == self.lane:
             self._reservations.end(account, fact.payment_id, body.refund_id, fact.occurred_at_us)
         if not kept:
@@ -355,7 +335,7 @@ class Book:
         breaches, key = entry.breaches, owner_of(entry.lines[0].account).encode()
         row = self._moves.open(entry.event_id, entry.payment_id, entry.occurred_at_us, key, self._at_ms)
         for line in entry.lines:
-            slot = self._slots.get(line.account) or self._route(line.account)
+            slot = self._directory.find(line.account)
             code = self._apply(slot, line.debit_minor, row)
             if code is not None:
                 breaches = (*breaches, Breach(code=code, account=slot.account))
@@ -390,7 +370,7 @@ class Book:
 
     def _count_in_flight(self, debit_minor: int, cause: int) -> None:
         """One leg, as `_apply` on the account of legs in flight, which has no limit."""
-        slot = self._in_flight
+        slot = self._directory.in_flight
         self.families[IN_FLIGHT_FAMILY] += debit_minor
         slot.posted_minor -= debit_minor
         slot.version += 1
@@ -402,7 +382,7 @@ class Book:
         """The lines on this lane's parts of the house's accounts, and a breach for each account that there is not."""
         placed, unknown = [], []
         for line in lines:
-            name = (self._slots.get(line.account) or self._route(line.account)).account
+            name = (self._directory.find(line.account)).account
             placed.append(Line(name, line.debit_minor))
             if base_of(name) == SUSPENSE and line.account != SUSPENSE:
                 unknown.append(Breach(code=BreachCode.UNKNOWN_ACCOUNT, detail=line.account))
@@ -451,15 +431,14 @@ class Book:
 
     def standing(self, account: str) -> Standing | None:
         """How an account stands, or this lane's part of one; None when nothing was ever posted to it here."""
-        base = base_of(account)
-        slot = self._in_flight if base == IN_FLIGHT else self._slots.get(base)
-        if slot is None or not slot.version or account not in (base, slot.account):
+        slot = self._directory.known(account)
+        if slot is None or not slot.version:
             return None
         return Standing(self.lane, slot.posted_minor, slot.held_minor, slot.pending_in_minor, slot.version)
 
     def accounts(self) -> Iterator[Slot]:
         """Every account that was ever posted to. The next fact changes them."""
-        return (slot for slot in self._all() if slot.version)
+        return (slot for slot in self._directory if slot.version)
 
     @property
     def drift_minor(self) -> int:
@@ -468,11 +447,7 @@ class Book:
 
     def imbalance_minor(self) -> int:
         """The sum of all accounts, debits positive, legs in flight included. Not 0 means that a line was lost."""
-        return sum(slot.nature.sign * slot.posted_minor for slot in self._all())
-
-    def _all(self) -> Iterator[Slot]:
-        yield self._in_flight
-        yield from self._slots.values()
+        return sum(slot.nature.sign * slot.posted_minor for slot in self._directory)
 
     def state_hash(self) -> str:
         """All of the lane's state in 32 hex digits, whatever the order in which it came about."""
@@ -485,7 +460,7 @@ class Book:
 
         One that is not in the lane's store yet is among the next `take_unstored`.
         """
-        slot = self._restored(stored.account)
+        slot = self._directory.restored(stored.account)
         assert stored.version > slot.version, (
             f"{stored.account} goes back from version {slot.version} to {stored.version}"
         )
@@ -500,45 +475,6 @@ class Book:
         """Asserts that the accounts sum to zero: after a restore, that the changelog was whole."""
         imbalance = self.imbalance_minor()
         assert imbalance == 0, f"the accounts of lane {self.lane} are out of balance by {imbalance}"
-
-    def _restored(self, name: str) -> Slot:
-        slot = self._slots.get(name)
-        if slot is not None:
-            return slot
-        base = base_of(name)
-        slot = self._in_flight if base == IN_FLIGHT else self._slots.get(base)
-        if slot is None:
-            account = parse(base)
-            assert account is not None, f"{name} is no account of the chart"
-            slot = self._slots[base] = self._part(base) if account.of_house else Slot.of(account, self.lane)
-        assert slot.account == name, f"{name} is not of lane {self.lane}"
-        return slot
-
-    # --- finding accounts
-
-    def _route(self, name: str) -> Slot:
-        """The slot behind a name that is no key of `_slots` yet; suspense for a name that is no account."""
-        slot = self._routes.get(name)
-        if slot is not None:
-            return slot
-        account = parse(name)
-        if account is None or name == IN_FLIGHT:
-            return self._slots.get(SUSPENSE) or self._route(SUSPENSE)
-        lane = self.lane if account.of_house else self._lane_of(account.owner)
-        if lane == self.lane:
-            slot = self._slots[name] = self._part(name) if account.of_house else Slot.of(account, self.lane)
-            return slot
-        if len(self._routes) >= ROUTES_MAX:
-            self._routes.clear()
-        slot = self._routes[name] = Slot.of(account, lane)
-        return slot
-
-    def _part(self, base: str) -> Slot:
-        """A new slot for this lane's part of an account of the house."""
-        account = parse(base)
-        assert account is not None
-        family = IN_FLIGHT_FAMILY if base == IN_FLIGHT else base[0]
-        return Slot(account.nature, self.lane, part_of_lane(base, self.lane), base, family, of_house=True)
 
 
 def state_hash(books: Iterable[Book]) -> str:

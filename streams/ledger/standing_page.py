@@ -8,9 +8,8 @@ import hmac
 import msgspec
 from aiohttp import web
 
-from koban.ledger.accounts import base_of, parse
 from koban.ledger.standing import Standing, Standings
-from schemas.partitioning import lane_of
+from schemas.partitioning import lanes_of
 from streams.ledger.lane import LaneClosedError, LedgerLane
 
 WAIT_S_MAX = 1.0
@@ -38,10 +37,10 @@ class StandingPage:
         if not self._token or not hmac.compare_digest(shown, f"Bearer {self._token}".encode()):
             return web.json_response({"error": "this page wants KOBAN_LEDGER_TOKEN as a bearer token"}, status=401)
         account = request.query.get("account", "")
-        known = parse(base_of(account))
-        if known is None:
-            return web.json_response({"error": f"{account!r} is no account of the chart"}, status=400)
-        lanes = range(self._lanes) if known.of_house else [lane_of(known.owner, self._lanes)]
+        try:
+            lanes = lanes_of(account, self._lanes)
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=400)
         asked = [lane for number in lanes if (lane := self._here.get(number)) is not None]
         answers = await asyncio.gather(*(_ask(lane, account) for lane in asked))
         told = [answer for answer in answers if answer is not None]

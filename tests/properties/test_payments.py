@@ -121,8 +121,7 @@ def test_legs_that_arrive_together_are_legs_one_by_one(legs: list[ArrivedLeg]) -
 
 def test_a_plain_payment_is_posted_in_one_piece() -> None:
     """Else the property above would hold of nothing."""
-    wallet = book(0)
-    wallet._lane_of = lambda owner: 0
+    wallet = Book(0, lambda owner: 0)
     body = Body(wallet_id="w-1", amount_minor=900, verified=True, bank_id="b-1")
     wallet.post(Fact("TopUpCompleted", "t-1", NOW_US, "topup", "t-1", body))
     body = Body(wallet_id="w-1", merchant_id="m-1", amount_minor=700, tenders=(Tender("money", 700),))

@@ -11,7 +11,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from koban.ledger import postings
-from koban.ledger.book import IN_FLIGHT_FAMILY, Book
+from koban.ledger.book import Book
+from koban.ledger.directory import IN_FLIGHT_FAMILY
 from koban.ledger.slots import Slot
 from ops.drill.simulation.broker import Log
 from ops.drill.simulation.worker import GROUP, PartitionLog, Parts, Producer, Writer

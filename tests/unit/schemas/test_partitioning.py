@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as kafka_python_murmur2
 
-from schemas.partitioning import lane_of, lane_of_key, murmur2
+from schemas.partitioning import lane_of, lane_of_key, lanes_of, murmur2
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,23 @@ def test_lanes_agree_with_the_partitioner_of_producers(owner: str, partitions: i
     if owner:
         assert lane_of(owner, partitions) == AiokafkaPartitioner()(owner.encode(), everything, everything)
     assert lane_of(owner, partitions) == lane_of_key(owner.encode(), partitions) < partitions
+
+
+@pytest.mark.parametrize(
+    ("account", "lanes"),
+    [
+        ("U.w-1.money", {lane_of("w-1", 4)}),
+        ("M.m%2E1.payable", {lane_of("m.1", 4)}),
+        ("A.bank", {0, 1, 2, 3}),
+        ("A.bank@2", {2}),
+    ],
+)
+def test_an_account_is_kept_where_its_owner_lives_and_the_houses_everywhere(account: str, lanes: set[int]) -> None:
+    """Whoever asks how an account stands asks these, and no others."""
+    assert set(lanes_of(account, 4)) == lanes
+
+
+def test_what_is_no_account_is_in_no_lane() -> None:
+    """An error that says so, and no empty answer."""
+    with pytest.raises(ValueError, match=r"'U\.w-1\.gold' is no account"):
+        lanes_of("U.w-1.gold", 4)
