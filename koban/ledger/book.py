@@ -33,6 +33,8 @@ from koban.ledger.standing import Standing
 from koban.ledger.steps import STEPS, Note, began_at_us
 from koban.records import Breach, Leg, Posting, WaitingRefund
 
+PORTION = 500
+"""Of the touched accounts, so many are read at a time."""
 CURRENCY = "JPY"
 """What the books are kept in."""
 OVER_LIMIT = "over_limit"
@@ -395,17 +397,21 @@ class Book:
         moves, self._moves = self._moves, Moves()
         return moves
 
-    def take_touched(self) -> Touched:
-        """The accounts touched since the last call, each once, in their latest state."""
+    def take_touched(self) -> Iterator[Touched]:
+        """The accounts touched since the last call, each once, in their latest state; to be taken to the end.
+
+        They come in portions that stay in the processor's cache: each is to be done with before the next is taken.
+        """
         slots, self._touched = self._touched, []
-        touched = Touched.of(slots)
         unstored = self._unstored
-        for slot in slots:
-            slot.cause = None
-            if slot.stored:
-                slot.stored = False
-                unstored.append(slot)
-        return touched
+        for start in range(0, len(slots), PORTION):
+            portion = slots[start : start + PORTION]
+            yield Touched.of(portion)
+            for slot in portion:
+                slot.cause = None
+                if slot.stored:
+                    slot.stored = False
+                    unstored.append(slot)
 
     def take_unstored(self) -> list[Slot]:
         """The accounts touched between the last call and the last `take_touched`: what a store has to be told."""

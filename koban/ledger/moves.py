@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from koban.ledger.facts import ArrivedLeg
 from koban.ledger.slots import Slot, Touched
@@ -81,9 +81,9 @@ class Moves:
         times = {leg.event_id: at_ms for leg, at_ms in zip(self.legs, self.legs_ms, strict=True)}
         return times | dict(zip(self.event_ids, self.times_ms, strict=True))
 
-    def causes(self, touched: Touched) -> Iterator[tuple[str, str, int, int]]:
-        """(event id, entry id, business time, Kafka timestamp in ms) of what touched each account last."""
-        for cause in touched.causes:
+    def causes(self, causes: Iterable[int]) -> Iterator[tuple[str, str, int, int]]:
+        """(event id, entry id, business time, Kafka timestamp in ms) of each cause."""
+        for cause in causes:
             if cause < 0:
                 leg = self.legs[~cause]
                 yield leg.event_id, leg.entry_id, leg.occurred_at_us, self.legs_ms[~cause]
@@ -106,6 +106,6 @@ class Moves:
                 entry_id=entry_id,
             )
             for (account, owner, posted, held, pending_in, version, _), (event_id, entry_id, as_of_us, _) in zip(
-                zip(*touched, strict=True), self.causes(touched), strict=True
+                zip(*touched, strict=True), self.causes(touched.causes), strict=True
             )
         ]

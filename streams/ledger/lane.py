@@ -435,9 +435,9 @@ class LedgerLane(Lane):
                 )
 
     def _emit_balances(self, batch: Batch, rows: MoveRows) -> None:
-        touched = self.book.take_touched()
-        if touched.accounts:
-            batch.emit_rows(BALANCES, self.partition, rows.balances(touched))
+        balances = rows.balances(self.book.take_touched())
+        if balances is not None:
+            batch.emit_rows(BALANCES, self.partition, balances)
 
 
 def _cashback(raw: bytes) -> Fact:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import msgspec
@@ -12,7 +12,7 @@ from koban.ledger.moves import PAYMENT_COMPLETED, Moves
 from koban.ledger.slots import Touched
 from koban.records import Leg
 from schemas.cloudevents import HeaderMaker
-from streams.transport.columns import Column, Header, Ints, Rows, Text, digits, in_json, ints, merged, texts
+from streams.transport.columns import Column, Header, Ints, Rows, Text, chained, digits, in_json, ints, merged, texts
 
 _encode = msgspec.json.Encoder().encode
 _headers = HeaderMaker("ledger")
@@ -127,17 +127,22 @@ class MoveRows:
             b',"payment_id":"', in_json(self._payment_ids.take(rows)), b'"},',
         )  # fmt: skip
 
-    def balances(self, touched: Touched) -> Rows:
-        """Balances, each under its account's name."""
-        accounts, posted, versions = texts(touched.accounts), digits(touched.posted_minor), digits(touched.versions)
-        event_ids, entry_ids, as_of_us, times_ms = self._causes(touched)
-        available = posted
-        if any(touched.held_minor):
-            available = digits(ints(touched.posted_minor) - ints(touched.held_minor))
+    def balances(self, touched: Iterable[Touched]) -> Rows | None:
+        """Balances, each under its account's name; None when nothing was touched."""
+        # A portion becomes columns before the next one is read: accounts lie all over the memory.
+        portions = [(texts(it.accounts), texts(it.owners), *map(ints, it[2:])) for it in touched]
+        if not portions:
+            return None
+        names, owners, *numbers = zip(*portions, strict=True)
+        accounts = chained(names)
+        posted_minor, held_minor, pending_in_minor, version, causes = map(numpy.concatenate, numbers)
+        event_ids, entry_ids, as_of_us, times_ms = self._causes(causes)
+        posted, versions = digits(posted_minor), digits(version)
+        available = digits(posted_minor - held_minor) if held_minor.any() else posted
         value = Text(
-            b'{"account":"', accounts, b'","owner":"', texts(touched.owners), b'","posted_minor":', posted,
-            b',"held_minor":', digits(touched.held_minor), b',"available_minor":', available,
-            b',"pending_in_minor":', digits(touched.pending_in_minor), b',"version":', versions,
+            b'{"account":"', accounts, b'","owner":"', chained(owners), b'","posted_minor":', posted,
+            b',"held_minor":', digits(held_minor), b',"available_minor":', available,
+            b',"pending_in_minor":', digits(pending_in_minor), b',"version":', versions,
             b',"as_of_us":', digits(as_of_us), b',"event_id":"', in_json(event_ids),
             b'","entry_id":"', in_json(entry_ids), b'"}',
         )  # fmt: skip
@@ -148,14 +153,14 @@ class MoveRows:
         ]
         return Rows(times_ms, Text(accounts), value, headers)
 
-    def _causes(self, touched: Touched) -> tuple[Column, Column, Ints, Ints]:
+    def _causes(self, causes: Ints) -> tuple[Column, Column, Ints, Ints]:
         """What `Moves.causes` says, by column."""
-        moves, causes = self._moves, ints(touched.causes)
+        moves = self._moves
         if not moves.legs:
             ids, same = self._event_ids.take(causes), self._entry_ids is self._event_ids
             entry_ids = ids if same else self._entry_ids.take(causes)
             return ids, entry_ids, self._occurred[causes], self._times_ms[causes]
-        of_events, of_entries, as_of_us, times_ms = zip(*moves.causes(touched), strict=True)
+        of_events, of_entries, as_of_us, times_ms = zip(*moves.causes(causes.tolist()), strict=True)
         ids = texts(of_events)
         return ids, ids if of_events == of_entries else texts(of_entries), ints(as_of_us), ints(times_ms)
 

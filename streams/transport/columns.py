@@ -67,6 +67,14 @@ def texts(values: Sequence[str | bytes]) -> Column:
     return _column(pa.array(values, _BINARY))
 
 
+def chained(columns: Sequence[Column]) -> Column:
+    """Columns one behind the other."""
+    if len(columns) == 1:
+        return columns[0]
+    values = pa.concat_arrays([column.values for column in columns])
+    return Column(values, numpy.concatenate([column.sizes for column in columns]))
+
+
 def ints(values: Sequence[int] | Ints) -> Ints:
     """Whole numbers as an array. Arrow reads a list three times as fast as numpy does."""
     if isinstance(values, numpy.ndarray):

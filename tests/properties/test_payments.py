@@ -57,11 +57,11 @@ def book(lane: int) -> Book:
 
 def traces(of: Book) -> Any:
     """All that can be seen of a book from outside, and all that its lane writes."""
-    moves, touched, outbox = of.take_moves(), of.take_touched(), of.take_outbox()
+    moves, outbox = of.take_moves(), of.take_outbox()
     rows = MoveRows(moves, 7)
     return (
         rows.journal().each() if moves else [],
-        rows.balances(touched).each() if touched.accounts else [],
+        balances.each() if (balances := rows.balances(of.take_touched())) else [],
         [(lane, rows.legs(of.lane, lane, legs), moves.sent(legs[0])) for lane, legs in outbox.items()],
         dict(of.families),
         of.drift_minor,

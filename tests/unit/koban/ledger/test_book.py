@@ -66,7 +66,8 @@ def balances_of(slots: Sequence[Slot]) -> list[Balance]:
 
 def take_balances(target: Book) -> list[Balance]:
     """What a batch that ends here writes of the accounts that it touched."""
-    return target.take_moves().balances(target.take_touched())
+    moves = target.take_moves()
+    return [balance for touched in target.take_touched() for balance in moves.balances(touched)]
 
 
 def take_legs(target: Book) -> dict[int, list[Leg]]:
@@ -132,13 +133,13 @@ def test_a_store_is_told_of_each_account_once():
     target = book()
     for event_id in ("t1", "t2"):
         posted(target, top_up(event_id=event_id))
-        target.take_touched()
+        take_balances(target)
     told = [(slot.account, slot.version) for slot in target.take_unstored()]
     assert sorted(told) == [("A.bank_clearing.unnamed@0", 2), ("U.u.money", 2)]
     assert target.take_unstored() == []
     posted(target, top_up(event_id="t3"))
     assert target.take_unstored() == []
-    target.take_touched()
+    take_balances(target)
     assert len(target.take_unstored()) == 2
 
 

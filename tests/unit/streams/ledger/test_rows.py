@@ -27,6 +27,14 @@ def paid(moves: Moves, event_id: str, amount_minor: int = 700, payment_id: str =
     return row
 
 
+def written(moves: Moves, touched: Touched) -> list[tuple[int, bytes, bytes, list[tuple[str, bytes]]]]:
+    """The records of balances that come in two portions."""
+    portions = Touched(*(column[:1] for column in touched)), Touched(*(column[1:] for column in touched))
+    rows = MoveRows(moves, 17).balances(portions)
+    assert rows is not None
+    return rows.each()
+
+
 @pytest.mark.parametrize("event_id", IDS)
 def test_balances_are_written_as_their_contract_has_them(event_id: str) -> None:
     """To the byte, held money and promised cashback included, whatever an event calls itself and whatever it was."""
@@ -49,7 +57,7 @@ def test_balances_are_written_as_their_contract_has_them(event_id: str) -> None:
             moves.legs.append(ArrivedLeg("e-3", event_id, "U.w-1.money", -5, AT_US + 9))
             moves.legs_ms.append(9)
             touched = touched._replace(causes=(~0, payment, follower, payment))
-        found = MoveRows(moves, 17).balances(touched).each()
+        found = written(moves, touched)
         balances = moves.balances(touched)
         assert [value for _, _, value, _ in found] == [msgspec.json.encode(balance) for balance in balances]
         times_ms = (9 if with_legs else 5, 5, 6, 5)
@@ -72,7 +80,7 @@ def test_balances_of_one_kind() -> None:
     moves = Moves()
     row = paid(moves, "e")
     touched = Touched(("U.a.money", "U.b.money"), ("a", "b"), (5, 5), (0, 0), (0, 0), (1, 1), (row, row))
-    found = MoveRows(moves, 2).balances(touched).each()
+    found = written(moves, touched)
     assert [msgspec.json.decode(value, type=Balance) for _, _, value, _ in found] == moves.balances(touched)
 
 
