@@ -146,17 +146,9 @@ class Book:
         store.changed_lives.append(life)
         if at_us > store.clock_us:
             store.clock_us = at_us
-        moves, families = self._moves, self.families
-        amounts = moves.amounts_minor
-        row = len(amounts)
-        moves.event_ids.append(fact.event_id)
-        moves.payment_ids.append(payment_id)
-        moves.occurred_at_us.append(at_us)
-        moves.keys.append(key)
-        moves.times_ms.append(at_ms)
-        moves.payers.append(payer.account)
-        moves.payees.append(payee)
-        amounts.append(amount_minor)
+        rows, families = self._moves.rows, self.families
+        row = len(rows)
+        rows.append((fact.event_id, payment_id, at_us, key, at_ms, payer.account, payee, amount_minor))
         families["U"] += amount_minor
         if payer.cause is None:
             self._touched.append(payer)
@@ -211,7 +203,7 @@ class Book:
             entry_id=event_id,
             event_id=event_id,
             event_type=fact.event_type,
-            payment_id=self._moves.payment_ids[row],
+            payment_id=self._moves.rows[row][1],
             occurred_at_us=fact.occurred_at_us,
             lines=lines,
             breaches=breaches,

@@ -395,7 +395,7 @@ class LedgerLane(Lane):
         """What the batch leaves behind. Each record carries the timestamp of the record that let it come about."""
         moves = self.book.take_moves()
         rows = MoveRows(moves, at_us)
-        if moves:
+        if moves.rows:
             for entry in moves.entries.values():
                 for breach in entry.breaches:
                     self._count(f"breach_{breach.code}", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy
@@ -32,46 +33,50 @@ class MoveRows:
     # --- columns, a value a row of the moves
 
     @cached_property
+    def _columns(self) -> tuple[Sequence[Any], ...]:
+        return tuple(zip(*self._moves.rows, strict=True))
+
+    @cached_property
     def _event_ids(self) -> Column:
-        return texts(self._moves.event_ids)
+        return texts(self._columns[0])
 
     @cached_property
     def _entry_ids(self) -> Column:
-        moves = self._moves
-        ids = moves.event_ids.copy()
-        for row, entry in moves.entries.items():
+        ids = list(self._columns[0])
+        changed = False
+        for row, entry in self._moves.entries.items():
+            changed |= entry.entry_id != ids[row]
             ids[row] = entry.entry_id
-        return self._event_ids if ids == moves.event_ids else texts(ids)
+        return texts(ids) if changed else self._event_ids
 
     @cached_property
     def _payment_ids(self) -> Column:
-        return texts([it or "" for it in self._moves.payment_ids])
-
-    @cached_property
-    def _payees(self) -> Column:
-        return texts(["" if it is None else it.account for it in self._moves.payees])
+        return texts([it or "" for it in self._columns[1]])
 
     @cached_property
     def _occurred(self) -> Ints:
-        return ints(self._moves.occurred_at_us)
+        return ints(self._columns[2])
 
     @cached_property
     def _times_ms(self) -> Ints:
-        return ints(self._moves.times_ms)
+        return ints(self._columns[4])
+
+    @cached_property
+    def _payees(self) -> Column:
+        return texts(["" if it is None else it.account for it in self._columns[6]])
 
     @cached_property
     def _amounts(self) -> Ints:
-        return ints(self._moves.amounts_minor)
+        return ints(self._columns[7])
 
     # --- records
 
     def journal(self) -> Rows:
         """All entries, in their order."""
-        moves = self._moves
-        others = dict(sorted(moves.entries.items()))
+        others = dict(sorted(self._moves.entries.items()))
         present = None
-        if None in moves.payment_ids:
-            present = numpy.array([it is not None for it in moves.payment_ids])
+        if None in self._columns[1]:
+            present = numpy.array([it is not None for it in self._columns[1]])
         headers = [
             *_shared("journal-entry", self._at_us),
             Header("ce_id", Text(self._entry_ids)),
@@ -85,12 +90,12 @@ class MoveRows:
             value = self._payments(plain)
             if others:
                 value = Text(merged(value, [_encode(entry) for entry in others.values()], list(others)))
-        return Rows(self._times_ms, Text(texts(moves.keys)), value, headers)
+        return Rows(self._times_ms, Text(texts(self._columns[3])), value, headers)
 
     def _payments(self, plain: Ints | None) -> Text:
         """What encoding the entries of plain payments would give; None for rows that are all of them."""
-        moves, occurred, amounts = self._moves, self._occurred, self._amounts
-        event_ids, payment_ids, payees, payers = self._event_ids, self._payment_ids, self._payees, texts(moves.payers)
+        occurred, amounts, payers = self._occurred, self._amounts, texts(self._columns[5])
+        event_ids, payment_ids, payees = self._event_ids, self._payment_ids, self._payees
         if plain is not None:
             event_ids, payment_ids, payers, payees = (
                 column.take(plain) for column in (event_ids, payment_ids, payers, payees)
@@ -118,8 +123,8 @@ class MoveRows:
 
     def _departing(self, rows: Ints) -> Text:
         """What plain payments send to the lanes of their merchants, each with a comma behind it."""
-        payees, ids = self._moves.payees, in_json(self._event_ids.take(rows))
-        owners = texts([payee.owner for row in rows.tolist() if (payee := payees[row]) is not None])
+        payees, ids = self._columns[6], in_json(self._event_ids.take(rows))
+        owners = texts([payees[row].owner for row in rows.tolist()])
         return Text(
             b'{"entry_id":"', ids, b'","event_id":"', ids, b'","event_type":"' + _EVENT_TYPE + b'","owner":"', owners,
             b'","account":"', self._payees.take(rows), b'","debit_minor":', digits(-self._amounts[rows]),

@@ -60,7 +60,7 @@ def traces(of: Book) -> Any:
     moves, outbox = of.take_moves(), of.take_outbox()
     rows = MoveRows(moves, 7)
     return (
-        rows.journal().each() if moves else [],
+        rows.journal().each() if moves.rows else [],
         balances.each() if (balances := rows.balances(of.take_touched())) else [],
         [(lane, rows.legs(of.lane, lane, legs), moves.sent(legs[0])) for lane, legs in outbox.items()],
         dict(of.families),

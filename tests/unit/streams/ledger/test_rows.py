@@ -22,9 +22,9 @@ def paid(moves: Moves, event_id: str, amount_minor: int = 700, payment_id: str =
     """A plain payment's row."""
     account = parse("M.m%2E3.payable")
     assert account is not None
-    row = moves.open(event_id, payment_id, AT_US, b"w-1", at_ms)
-    moves.payers[row], moves.payees[row], moves.amounts_minor[row] = "U.w-1.money", Slot.of(account, 1), amount_minor
-    return row
+    payee = Slot.of(account, 1)
+    moves.rows.append((event_id, payment_id, AT_US, b"w-1", at_ms, "U.w-1.money", payee, amount_minor))
+    return len(moves.rows) - 1
 
 
 def written(moves: Moves, touched: Touched) -> list[tuple[int, bytes, bytes, list[tuple[str, bytes]]]]:
