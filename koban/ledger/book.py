@@ -92,8 +92,9 @@ class Book:
         refusal = judge(fact, self.store)
         if refusal is not None:
             return refusal
+        lines, noted = lines_for(fact, self), None if note is None else note(fact)
         row = self._open(fact, key, at_ms)
-        entry = self._record(fact, lines_for(fact, self), row) if note is None else self._noted(fact, note(fact), row)
+        entry = self._record(fact, lines, row) if noted is None else self._noted(fact, lines, noted, row)
         self._moves.entries[row] = entry
         if change is not None:
             store = self.store
@@ -168,11 +169,10 @@ class Book:
         payee.cause = row
         return True
 
-    def _noted(self, fact: Fact, note: Note, row: int) -> Posting:
+    def _noted(self, fact: Fact, lines: tuple[Line, ...], note: Note, row: int) -> Posting:
         if fact.event_type == "RefundRequested":
             entry = self._ask_for_refund(fact, row)
         else:
-            lines = lines_for(fact, self)
             if fact.event_type == "RefundCompleted":
                 lines = self._with_refund_ended(fact, lines)
             entry = self._record(fact, lines, row)
