@@ -62,6 +62,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Stages that are not exactly-once commit their offsets this often."""
     session_timeout_ms: int = 6_000
     """A worker that was not heard of for this long loses its lanes to the others."""
+    group_instance: str = ""
+    """A worker's own name, that no other worker of its stage has: started again under it within the session's time, it
+    goes on with its lanes at once. Empty: each start is a new member, and the lanes are divided anew."""
     stall_s_max: int = 60
     """A worker ends when records wait and none was worked on for this long; its supervisor starts it again."""
     ledger_checkpoint_s: int = 5

@@ -223,7 +223,7 @@ def _status(here: Site, part: Component, row: dict[str, Any] | None, state: Stat
     return Status(
         name=part.name,
         kind=part.kind,
-        health=state.health.value if state else "unknown" if pid else "stopped",
+        health=state.health_of(pid).value if state else "unknown" if pid else "stopped",
         reason=state.reason if state else "",
         state=row["statename"] if row else "STOPPED",
         pid=pid,

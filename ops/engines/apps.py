@@ -71,7 +71,7 @@ def _component(site: Site, app: App, environ: Mapping[str, str]) -> Component:
         probe=lambda: answers(f"http://127.0.0.1:{port}/-/ready"),
         endpoint=f"http://127.0.0.1:{port}",
         after=app.after,
-        environ={**environ, "KOBAN_METRICS_PORT": str(port)},
+        environ={**environ, "KOBAN_METRICS_PORT": str(port), "KOBAN_GROUP_INSTANCE": app.name},
         directory=ROOT,
         unhealthy_s_max=app.unhealthy_s_max,
         niceness=WAITED_FOR if app.name == CONSOLE else WORKS,

@@ -47,6 +47,10 @@ class State(msgspec.Struct, kw_only=True):
         """Starts after the first."""
         return max(0, self.starts - 1)
 
+    def health_of(self, pid: int) -> Health:
+        """Of a process that is seen now: until the keeper has looked, what is known is of the one before it."""
+        return Health.STARTING if pid not in (0, self.pid) else self.health
+
 
 class Report(msgspec.Struct, kw_only=True):
     """``run/state.json``: written by the keeper, read by ``koban status`` and ``koban up``."""

@@ -231,7 +231,7 @@ class BatchApp(faust.App):
             metrics=self.metrics,
             records_max=self.settings.batch_records_max,
             drain_s_max=DRAIN_S_MAX,
-            on_crash=self._crash_soon,
+            on_crash=self.crash_soon,
         )
 
     # Faust's hooks.
@@ -331,13 +331,13 @@ class BatchApp(faust.App):
             metrics=self.metrics,
             log=LaneLog(partition, self.client_options(), self.metrics.progress),
             retries=handler.retries,
-            on_crash=self._crash_soon,
+            on_crash=self.crash_soon,
         )
 
     def _make_writer(self, lane: str) -> TransactionalWriter:
         return TransactionalWriter(self.client_options(), None, f"{self.conf.id}-{lane}", self.conf.id)
 
-    def _crash_soon(self, error: BaseException) -> None:
+    def crash_soon(self, error: BaseException) -> None:
         """Ends the worker because of an error in a lane: the whole of it, for a lane can't be mended from inside."""
         if not self._crashing:
             self._crashing = True

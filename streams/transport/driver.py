@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
+from aiokafka.protocol.group import JoinGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as faust_driver
@@ -41,6 +42,10 @@ and they would have to wait for its end."""
 
 class LostRecordsError(RuntimeError):
     """Records that this group has not read are gone, or the topic is another one than the group has read."""
+
+
+class NameTakenError(RuntimeError):
+    """The group does not know this worker any more: another one has its name, or it was silent for a session."""
 
 
 class Listener(ConsumerRebalanceListener):
@@ -84,12 +89,15 @@ class Consumer(FaustConsumer):
     async def on_start(self) -> None:
         self._kafka = await connected(self._new_client)
         self._kafka._fetcher._prefetch_backoff = FETCH_PAUSE_S
+        if self.app.settings.group_instance:
+            self._end_when_its_name_is_taken(self._kafka._coordinator)
 
     def _new_client(self) -> AIOKafkaConsumer:
         conf = self.app.conf
         return AIOKafkaConsumer(
             **self.app.client_options(),
             group_id=conf.id,
+            group_instance_id=self.app.settings.group_instance or None,
             partition_assignment_strategy=[self.app.lanes_assignor],
             enable_auto_commit=False,
             # A missing offset is the beginning, but one that is out of range is an error: see `committed`.
@@ -102,6 +110,19 @@ class Consumer(FaustConsumer):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
         )
+
+    def _end_when_its_name_is_taken(self, coordinator: Any) -> None:
+        """aiokafka would join again, and so take the name back: two workers of one name would go on like that."""
+        heartbeat = coordinator._do_heartbeat
+
+        async def watched() -> bool:
+            heard: bool = await heartbeat()
+            if coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:
+                name = self.app.settings.group_instance
+                self.app.crash_soon(NameTakenError(f"{name} is another worker now, or was silent for too long"))
+            return heard
+
+        coordinator._do_heartbeat = watched
 
     async def on_stop(self) -> None:
         if self._kafka is not None:

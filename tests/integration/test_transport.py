@@ -271,6 +271,38 @@ def test_workers_come_and_go_without_a_loss_or_a_double(rig: Rig) -> None:
     assert first.stop() == 0
 
 
+def test_a_worker_with_a_name_comes_back_to_its_lanes_at_once(rig: Rig) -> None:
+    """Killed or told to stop, while its session lasts far longer than anything here waits."""
+    values = numbered(6000)
+    named = {"KOBAN_GROUP_INSTANCE": "copy-1", "KOBAN_SESSION_TIMEOUT_MS": "900000"}
+    rig.produce(values[:3000])
+    worker = rig.worker(WORKER_SLOW_MS="20", KOBAN_BATCH_RECORDS_MAX="50", **named)
+    rig.await_outputs(500)
+    worker.kill()
+    worker = rig.worker(**named)
+    rig.await_outputs(3000)
+    assert worker.stop() == 0
+    rig.produce(values[3000:], start=3000)
+    rig.worker(**named)
+    rig.await_outputs(len(values))
+    rig.assert_exactly_once(values)
+
+
+@pytest.mark.parametrize("mode", ["lanes", "stateless"])
+def test_of_two_workers_with_one_name_the_older_ends(rig: Rig, mode: str) -> None:
+    """A mistake that shows: the worker whose name was taken ends, and nothing is lost."""
+    values = numbered(6000)
+    named = {"KOBAN_GROUP_INSTANCE": "copy-1"}
+    rig.produce(values)
+    older = rig.worker(mode, WORKER_SLOW_MS="40", KOBAN_BATCH_RECORDS_MAX="50", **named)
+    rig.await_outputs(500)
+    rig.worker(mode, **named)
+    assert older.process.wait(60) != 0
+    wait_for(lambda: sum(rig.committed().values()) == len(values), rig.logs)
+    if mode == "lanes":
+        rig.assert_exactly_once(values)
+
+
 def test_a_worker_that_was_frozen_writes_nothing_for_lanes_it_has_lost(rig: Rig) -> None:
     """SIGSTOP beyond the session: another worker takes over; the awakened one is fenced."""
     values = numbered(12_000)
