@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
-from aiokafka.protocol.group import JoinGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as faust_driver
@@ -113,16 +112,14 @@ class Consumer(FaustConsumer):
 
     def _end_when_its_name_is_taken(self, coordinator: Any) -> None:
         """aiokafka would join again, and so take the name back: two workers of one name would go on like that."""
-        heartbeat = coordinator._do_heartbeat
 
-        async def watched() -> bool:
-            heard: bool = await heartbeat()
-            if coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:
+        def unknown() -> None:
+            """The group does not know the member any more; or the consumer is being closed, which ends here too."""
+            if not coordinator._closing.done():
                 name = self.app.settings.group_instance
                 self.app.crash_soon(NameTakenError(f"{name} is another worker now, or was silent for too long"))
-            return heard
 
-        coordinator._do_heartbeat = watched
+        coordinator.reset_generation = unknown
 
     async def on_stop(self) -> None:
         if self._kafka is not None:

@@ -32,7 +32,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.partitioning import lane_of
 from sinks.alert_search import AlertSearch
 from sinks.opensearch import OpenSearchSink
-from sinks.opensearch_schema import ensure
+from sinks.opensearch_schema import PROGRESS, ensure
 from sinks.payment_search import Found, PaymentSearch
 from sinks.testing import check_contract
 from streams.transport import group_of
@@ -131,8 +131,8 @@ def wait_until(done: Callable[[], bool], worker: Worker, told: str) -> None:
     wait_for(holds, lambda: f"{told}: {worker.log.read_text('utf-8')[-3000:]}")
 
 
-def count(settings: Settings) -> int:
-    answer = httpx.post(f"{settings.opensearch_url}/payments/_count", timeout=10)
+def count(settings: Settings, index: str = "payments") -> int:
+    answer = httpx.post(f"{settings.opensearch_url}/{index}/_count", timeout=10)
     return int(answer.json()["count"]) if answer.status_code == 200 else 0
 
 
@@ -224,6 +224,7 @@ def indexed(site: Settings) -> Settings:
     send(site, values[700:])  # so that its successor has work whatever the first one got done
     worker = Worker(site)
     wait_until(lambda: count(site) == PAYMENTS and behind(site) == 0, worker, f"{count(site)} of {PAYMENTS}")
+    wait_until(lambda: count(site, PROGRESS) > 0, worker, "it is not told how far the index is complete")
     worker.stop()
     return site
 

@@ -296,8 +296,9 @@ def test_of_two_workers_with_one_name_the_older_ends(rig: Rig, mode: str) -> Non
     rig.produce(values)
     older = rig.worker(mode, WORKER_SLOW_MS="40", KOBAN_BATCH_RECORDS_MAX="50", **named)
     rig.await_outputs(500)
-    rig.worker(mode, **named)
+    newer = rig.worker(mode, **named)
     assert older.process.wait(60) != 0
+    assert newer.process.poll() is None, "the older one took the name back"
     wait_for(lambda: sum(rig.committed().values()) == len(values), rig.logs)
     if mode == "lanes":
         rig.assert_exactly_once(values)
