@@ -24,7 +24,8 @@ from ops.platform import Platform, PlatformError
 from ops.simulator import Summary, World
 from ops.simulator.population import Population
 from ops.simulator.topic import Progress, run_to_topic
-from ops.verify.checks import Check, Evidence
+from ops.verify.checks import Check
+from ops.verify.evidence import Evidence
 from ops.verify.settled import verify
 
 Say = Callable[[str], None]

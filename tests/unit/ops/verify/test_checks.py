@@ -13,7 +13,7 @@ from koban.settings import Settings
 from ops.audit.findings import Difference, LaneAudit
 from ops.kafka_log import LogRecord
 from ops.verify import books, checks
-from ops.verify.checks import Evidence
+from ops.verify.evidence import Evidence
 from ops.verify.mysql_tables import Tables
 
 T0 = 1_763_869_440_000_000
