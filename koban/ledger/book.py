@@ -172,9 +172,9 @@ class Book:
     def _noted(self, fact: Fact, lines: tuple[Line, ...], note: Note, row: int) -> Posting:
         if fact.event_type == "RefundRequested":
             entry = self._ask_for_refund(fact, row)
+        elif fact.event_type == "RefundCompleted":
+            entry = self._record(fact, self._with_refund_ended(fact, lines), row)
         else:
-            if fact.event_type == "RefundCompleted":
-                lines = self._with_refund_ended(fact, lines)
             entry = self._record(fact, lines, row)
         return msgspec.structs.replace(
             entry, reference_id=note.reference_id, counterparty=note.counterparty, split=note.split
@@ -376,7 +376,7 @@ class Book:
         """The lines on this lane's parts of the house's accounts, and a breach for each account that there is not."""
         placed, unknown = [], []
         for line in lines:
-            name = (self._directory.find(line.account)).account
+            name = self._directory.find(line.account).account
             placed.append(Line(name, line.debit_minor))
             if base_of(name) == SUSPENSE and line.account != SUSPENSE:
                 unknown.append(Breach(code=BreachCode.UNKNOWN_ACCOUNT, detail=line.account))

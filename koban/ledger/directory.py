@@ -64,7 +64,7 @@ class Directory:
     def known(self, name: str) -> Slot | None:
         """The lane's slot behind an account's full name, or behind its name without the lane, if there is one."""
         base = base_of(name)
-        slot = self.in_flight if base == IN_FLIGHT else self.slots.get(base)
+        slot = self._at(base)
         return None if slot is None or name not in (base, slot.account) else slot
 
     def restored(self, name: str) -> Slot:
@@ -73,13 +73,16 @@ class Directory:
         if slot is not None:
             return slot
         base = base_of(name)
-        slot = self.in_flight if base == IN_FLIGHT else self.slots.get(base)
+        slot = self._at(base)
         if slot is None:
             account = parse(base)
             assert account is not None, f"{name} is no account of the chart"
             slot = self.slots[base] = self._part(base) if account.of_house else Slot.of(account, self.lane)
         assert slot.account == name, f"{name} is not of lane {self.lane}"
         return slot
+
+    def _at(self, base: str) -> Slot | None:
+        return self.in_flight if base == IN_FLIGHT else self.slots.get(base)
 
     def __iter__(self) -> Iterator[Slot]:
         """Every account of the lane."""

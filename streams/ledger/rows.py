@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
 
 import msgspec
 import numpy
 
-from koban.ledger.moves import PAYMENT_COMPLETED, Moves
+from koban.ledger.moves import PAYMENT_COMPLETED, Columns, Moves
 from koban.ledger.slots import Touched
 from koban.records import Leg
 from schemas.cloudevents import HeaderMaker
@@ -33,16 +32,16 @@ class MoveRows:
     # --- columns, a value a row of the moves
 
     @cached_property
-    def _columns(self) -> tuple[Sequence[Any], ...]:
-        return tuple(zip(*self._moves.rows, strict=True))
+    def _columns(self) -> Columns:
+        return self._moves.columns()
 
     @cached_property
     def _event_ids(self) -> Column:
-        return texts(self._columns[0])
+        return texts(self._columns.event_ids)
 
     @cached_property
     def _entry_ids(self) -> Column:
-        ids = list(self._columns[0])
+        ids = list(self._columns.event_ids)
         changed = False
         for row, entry in self._moves.entries.items():
             changed |= entry.entry_id != ids[row]
@@ -51,23 +50,23 @@ class MoveRows:
 
     @cached_property
     def _payment_ids(self) -> Column:
-        return texts([it or "" for it in self._columns[1]])
+        return texts([it or "" for it in self._columns.payment_ids])
 
     @cached_property
     def _occurred(self) -> Ints:
-        return ints(self._columns[2])
+        return ints(self._columns.occurred_at_us)
 
     @cached_property
     def _times_ms(self) -> Ints:
-        return ints(self._columns[4])
+        return ints(self._columns.times_ms)
 
     @cached_property
     def _payees(self) -> Column:
-        return texts(["" if it is None else it.account for it in self._columns[6]])
+        return texts(["" if it is None else it.account for it in self._columns.payees])
 
     @cached_property
     def _amounts(self) -> Ints:
-        return ints(self._columns[7])
+        return ints(self._columns.amounts_minor)
 
     # --- records
 
@@ -75,8 +74,8 @@ class MoveRows:
         """All entries, in their order."""
         others = dict(sorted(self._moves.entries.items()))
         present = None
-        if None in self._columns[1]:
-            present = numpy.array([it is not None for it in self._columns[1]])
+        if None in self._columns.payment_ids:
+            present = numpy.array([it is not None for it in self._columns.payment_ids])
         headers = [
             *_shared("journal-entry", self._at_us),
             Header("ce_id", Text(self._entry_ids)),
@@ -90,11 +89,11 @@ class MoveRows:
             value = self._payments(plain)
             if others:
                 value = Text(merged(value, [_encode(entry) for entry in others.values()], list(others)))
-        return Rows(self._times_ms, Text(texts(self._columns[3])), value, headers)
+        return Rows(self._times_ms, Text(texts(self._columns.keys)), value, headers)
 
     def _payments(self, plain: Ints | None) -> Text:
         """What encoding the entries of plain payments would give; None for rows that are all of them."""
-        occurred, amounts, payers = self._occurred, self._amounts, texts(self._columns[5])
+        occurred, amounts, payers = self._occurred, self._amounts, texts(self._columns.payers)
         event_ids, payment_ids, payees = self._event_ids, self._payment_ids, self._payees
         if plain is not None:
             event_ids, payment_ids, payers, payees = (
@@ -123,8 +122,8 @@ class MoveRows:
 
     def _departing(self, rows: Ints) -> Text:
         """What plain payments send to the lanes of their merchants, each with a comma behind it."""
-        payees, ids = self._columns[6], in_json(self._event_ids.take(rows))
-        owners = texts([payees[row].owner for row in rows.tolist()])
+        payees, ids = self._columns.payees, in_json(self._event_ids.take(rows))
+        owners = texts([payee.owner for row in rows.tolist() if (payee := payees[row]) is not None])
         return Text(
             b'{"entry_id":"', ids, b'","event_id":"', ids, b'","event_type":"' + _EVENT_TYPE + b'","owner":"', owners,
             b'","account":"', self._payees.take(rows), b'","debit_minor":', digits(-self._amounts[rows]),

@@ -338,7 +338,7 @@ class BatchApp(faust.App):
         return TransactionalWriter(self.client_options(), None, f"{self.conf.id}-{lane}", self.conf.id)
 
     def crash_soon(self, error: BaseException) -> None:
-        """Ends the worker because of an error in a lane: the whole of it, for a lane can't be mended from inside."""
+        """Ends the whole worker because of an error: neither a lane nor a lost name can be mended from inside."""
         if not self._crashing:
             self._crashing = True
             logger.critical("the worker ends: %s: %s", type(error).__name__, error, exc_info=error)
